@@ -1,0 +1,92 @@
+"""The lab: compare the gradients of losses and of smoothed accuracy, and see why one trains on a loss.
+
+Names are loaded when first used, so that `python -m lab --help` does not wait for JAX and a redraw does not
+need it.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lab.batches import drawn as drawn
+    from lab.batches import shuffled as shuffled
+    from lab.book import cross_entropy_error as cross_entropy_error
+    from lab.book import mean_squared_error as mean_squared_error
+    from lab.catalogue import objective as objective
+    from lab.catalogue import register as register
+    from lab.comparison import compare as compare
+    from lab.console import cli as cli
+    from lab.console import progress as progress
+    from lab.data import load as load
+    from lab.environment import describe as describe
+    from lab.errors import DataError as DataError
+    from lab.errors import InputError as InputError
+    from lab.estimators import finite_differences as finite_differences
+    from lab.figures import draw as draw
+    from lab.findings import summarise as summarise
+    from lab.gradients import cotangents as cotangents
+    from lab.gradients import gram as gram
+    from lab.gradients import objective_gradients as objective_gradients
+    from lab.labels import from_one_hot as from_one_hot
+    from lab.landscape import line as line
+    from lab.margins import centred_margin as centred_margin
+    from lab.margins import hard_margin as hard_margin
+    from lab.margins import sigmoid as sigmoid
+    from lab.margins import soft_margin as soft_margin
+    from lab.metrics import accuracy as accuracy
+    from lab.metrics import evaluate as evaluate
+    from lab.networks import Network as Network
+    from lab.networks import mlp as mlp
+    from lab.objectives import Objective as Objective
+    from lab.objectives import Parameter as Parameter
+    from lab.report import write_report as write_report
+    from lab.runs import Run as Run
+    from lab.runs import new_run as new_run
+    from lab.settings import CompareSettings as CompareSettings
+    from lab.settings import DataSettings as DataSettings
+    from lab.settings import TrainingSettings as TrainingSettings
+    from lab.settings import TrainSettings as TrainSettings
+    from lab.tables import comparison_table as comparison_table
+    from lab.tables import learning_table as learning_table
+    from lab.tables import show_comparison as show_comparison
+    from lab.training import optimiser as optimiser
+    from lab.training import train as train
+
+_HOME = {
+    "batches": "drawn shuffled",
+    "book": "cross_entropy_error mean_squared_error",
+    "catalogue": "objective register",
+    "comparison": "compare",
+    "console": "cli progress",
+    "data": "load",
+    "environment": "describe",
+    "errors": "DataError InputError",
+    "estimators": "finite_differences",
+    "figures": "draw",
+    "findings": "summarise",
+    "gradients": "cotangents gram objective_gradients",
+    "labels": "from_one_hot",
+    "landscape": "line",
+    "margins": "centred_margin hard_margin sigmoid soft_margin",
+    "metrics": "accuracy evaluate",
+    "networks": "Network mlp",
+    "objectives": "Objective Parameter",
+    "report": "write_report",
+    "runs": "Run new_run",
+    "settings": "CompareSettings DataSettings TrainingSettings TrainSettings",
+    "tables": "comparison_table learning_table show_comparison",
+    "training": "optimiser train",
+}
+_MODULE = {name: module for module, names in _HOME.items() for name in names.split()}
+
+__all__ = list(_MODULE)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE:
+        raise AttributeError(f"module 'lab' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"lab.{_MODULE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_MODULE)

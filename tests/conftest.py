@@ -1,0 +1,55 @@
+"""What every test shares: settings of JAX, the small data, one small comparison."""
+
+import os
+
+os.environ["LAB_OFFLINE"] = "1"  # tests know only the embedded sample, whatever this machine can reach
+
+import jax
+import numpy as np
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_legacy_prng_key", "error")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_prepared_data(tmp_path_factory):
+    """No prepared folder of this machine's user may change what a test sees."""
+    os.environ["TFDS_DATA_DIR"] = str(tmp_path_factory.mktemp("no-tfds"))
+
+
+@pytest.fixture
+def float64():
+    """JAX in float64, for comparisons to the last digits."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="session")
+def mnist():
+    """The embedded sample."""
+    import lab
+
+    return lab.load("mnist")
+
+
+@pytest.fixture(scope="session")
+def small_settings():
+    """A comparison that takes seconds."""
+    import lab
+
+    return lab.CompareSettings(seeds=2, stages="0,20", examples=200, temperatures="0.1,1,10")
+
+
+@pytest.fixture(scope="session")
+def comparison(mnist, small_settings):
+    """A whole small comparison: 2 networks, at the start and after 20 steps, on real digits."""
+    import lab
+
+    return lab.compare(small_settings, mnist)
+
+
+def logits_and_labels(seed: int, batch: int, classes: int, scale: float = 3.0):
+    """Random logits without ties, and labels."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(0.0, scale, (batch, classes)), rng.integers(0, classes, batch)
