@@ -1,0 +1,152 @@
+"""The catalogue: objectives by name, the lab's own and the user's."""
+
+import importlib.util
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lab.errors import InputError, unknown
+from lab.losses import LOSSES
+from lab.objectives import Definition, Objective, Parameter
+from lab.surrogates import SURROGATES
+
+_definitions: dict[str, Definition] = {definition.name: definition for definition in (*LOSSES, *SURROGATES)}
+
+_SEE = "python -m lab list objectives"
+
+
+def definitions() -> Iterator[Definition]:
+    """Every objective known by name, in the order of the catalogue."""
+    return iter(list(_definitions.values()))
+
+
+def objective(name: str, **parameters: Any) -> Objective:
+    """An objective by name, or in the form "name:parameter=value,..." or "path/to/mine.py:name:parameter=value".
+
+    Raises: InputError for a name, parameter or value that does not exist or is out of range.
+
+    >>> str(objective("expected_error:temperature=0.1"))
+    'expected_error:temperature=0.1'
+    >>> objective("cross-entorpy")
+    Traceback (most recent call last):
+    lab.errors.InputError: unknown objective 'cross-entorpy'. Did you mean 'cross_entropy'? (python -m lab list objectives)
+    """
+    file, _, rest = name.rpartition(".py:")
+    name, *tail = (rest if file else name).split(":", 1)
+    given = _read_parameters(tail[0]) if tail else {}
+    for key in given.keys() & parameters.keys():
+        raise InputError(f"parameter {key!r} of objective {name!r} is given twice.")
+    definition = _from_file(Path(file + ".py"), name) if file else _find(name)
+    return definition.make(**given, **parameters)
+
+
+def _find(name: str) -> Definition:
+    if name not in _definitions:
+        raise unknown("objective", name, _definitions, see=_SEE)
+    return _definitions[name]
+
+
+def _read_parameters(text: str) -> dict[str, float]:
+    """{"q": 0.5} of "q=0.5"."""
+    values: dict[str, float] = {}
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\w+)\s*=\s*(\S+)\s*", part)
+        try:
+            name, value = match.groups() if match else ("", "")
+            number = float(value)
+        except ValueError:
+            raise InputError(
+                f"cannot read {part!r} in an objective's parameters; write name=number, as in gce:q=0.5."
+            ) from None
+        if name in values:
+            raise InputError(f"parameter {name!r} is given twice in {text!r}.")
+        values[name] = number
+    return values
+
+
+def register(function: Callable[..., Any] | Definition, **facts: Any) -> Definition:
+    """Adds an objective to the catalogue and returns its definition.
+
+    `function(logits [batch, classes], labels [batch], **parameters) -> [batch]`; its keyword parameters with
+    numbers for defaults become hyper-parameters. `facts` are further fields of `Definition`: formula, source,
+    `parameters` with ranges, flags. A `Definition` is taken as it is.
+
+    Raises: InputError if the name is taken or the function does not return one number per example.
+
+    >>> import lab
+    >>> def doubled(logits, labels, *, temperature=1.0):
+    ...     return 2 * lab.objective("expected_error", temperature=temperature)(logits, labels)
+    >>> lab.register(doubled, formula="2 (1 - p_y)").name
+    'doubled'
+    """
+    definition = function if isinstance(function, Definition) else _define(function, **facts)
+    if definition.name in _definitions:
+        raise InputError(f"an objective named {definition.name!r} exists already; choose another name.")
+    _check_shape(definition)
+    _definitions[definition.name] = definition
+    return definition
+
+
+def _define(function: Callable[..., Any], **facts: Any) -> Definition:
+    """A definition read off a plain function: its name, its docstring's first line, its keyword defaults."""
+    parameters = {}
+    for parameter in list(inspect.signature(function).parameters.values())[2:]:
+        if isinstance(parameter.default, bool) or not isinstance(parameter.default, int | float):
+            raise InputError(
+                f"parameter {parameter.name!r} of {function.__name__} needs a number as its default, "
+                f"as in `def {function.__name__}(logits, labels, *, {parameter.name}=1.0)`."
+            )
+        parameters[parameter.name] = Parameter(float(parameter.default))
+    described = (inspect.getdoc(function) or "").split("\n")[0]
+    known = {
+        "name": function.__name__,
+        "family": "own",
+        "formula": described,
+        "source": "defined by the user",
+        "parameters": parameters,
+    }
+    return Definition(function=function, **(known | facts))
+
+
+def _from_file(path: Path, name: str) -> Definition:
+    if not path.is_file():
+        raise InputError(f"no file {str(path)!r} to read objective {name!r} from. Is the path right?")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None  # a .py file always has both
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise InputError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
+    found = getattr(module, name, None)
+    if isinstance(found, Definition):
+        definition = found
+    elif callable(found):
+        definition = _define(found)
+    else:
+        functions = [key for key, value in vars(module).items() if inspect.isfunction(value)]
+        raise unknown("objective", name, functions, see=f"functions in {path}")
+    _check_shape(definition)
+    return definition
+
+
+def _check_shape(definition: Definition) -> None:
+    """One trial run without arithmetic: a wrong shape is found now, not after the first epoch."""
+    logits, labels = jax.ShapeDtypeStruct((4, 3), jnp.float32), jax.ShapeDtypeStruct((4,), jnp.int32)
+    parameters = definition.make().parameters
+    try:
+        result = jax.eval_shape(lambda z, y: definition.function(z, y, **parameters), logits, labels)
+    except Exception as error:
+        raise InputError(
+            f"objective {definition.name!r} fails on logits [4, 3] and labels [4]: {type(error).__name__}: {error}"
+        ) from error
+    if getattr(result, "shape", None) != (4,) or not jnp.issubdtype(result.dtype, jnp.floating):
+        raise InputError(
+            f"objective {definition.name!r} must return one real number per example, float [4] for logits "
+            f"[4, 3]; it returned {result}. Leave the mean to the caller."
+        )
