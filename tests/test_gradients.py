@@ -1,0 +1,165 @@
+"""Gradients of many objectives at once, diagnostics, finite differences, lines."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lab
+from lab import diagnostics
+from lab.catalogue import definitions
+
+OBJECTIVES = [one.make() for one in definitions() if one.family != "own"] + [
+    lab.objective("expected_error", temperature=t) for t in (0.1, 3.0)
+]
+
+
+@pytest.fixture(scope="module")
+def network():
+    return lab.mlp([20, 15], activation="relu")
+
+
+@pytest.fixture(scope="module")
+def batch(mnist):
+    return jnp.asarray(mnist.train.images[:64], dtype=jnp.float32) / 255, jnp.asarray(mnist.train.labels[:64])
+
+
+def test_all_at_once_equals_one_by_one(network, batch):
+    """The oracle is jax.grad of each mean on its own: another route through the same network."""
+    parameters = network.init(jax.random.key(0))
+    images, labels = batch
+    together = lab.objective_gradients(network.apply, parameters, images, labels, OBJECTIVES)
+    for i, objective in enumerate(OBJECTIVES):
+        alone = jax.grad(lambda theta, one=objective: jnp.mean(one(network.apply(theta, images), labels)))(parameters)
+        for both in zip(jax.tree.leaves(together.gradients), jax.tree.leaves(alone), strict=True):
+            np.testing.assert_allclose(both[0][i], both[1], rtol=2e-5, atol=1e-7)
+        np.testing.assert_allclose(together.values[i], objective(together.logits, labels), rtol=1e-6, atol=1e-7)
+
+
+def test_gradient_against_finite_differences_of_the_loss(network, batch, float64):
+    """Every weight's slope is also what moving the weight does, in float64."""
+    parameters = jax.tree.map(lambda x: x.astype(float), network.init(jax.random.key(1)))
+    images, labels = batch[0].astype(float), batch[1]
+    objectives = [lab.objective(name) for name in ("cross_entropy", "squared_error", "centred_expected_error")]
+    stack = lab.objective_gradients(network.apply, parameters, images, labels, objectives).gradients
+    flat = np.stack([jax.flatten_util.ravel_pytree(jax.tree.map(lambda g, i=i: g[i], stack))[0] for i in range(3)])
+    positions = jnp.asarray(np.argsort(-np.abs(flat[0]))[:40:4])
+
+    def value(theta):
+        logits = network.apply(theta, images)
+        return jnp.stack([jnp.mean(one(logits, labels)) for one in objectives])
+
+    found = lab.finite_differences(value, parameters, positions, jnp.array([1e-5]))[0]
+    np.testing.assert_allclose(found.T, flat[:, np.asarray(positions)], rtol=1e-6, atol=1e-10)
+
+
+def test_other_parameter_values_do_not_compile_anew(network, batch):
+    traces = 0
+
+    @jax.jit
+    def norms(parameters, objectives):
+        nonlocal traces
+        traces += 1
+        found = lab.objective_gradients(network.apply, parameters, *batch, objectives)
+        return diagnostics.norm(lab.gram(found.gradients))
+
+    parameters = network.init(jax.random.key(0))
+    sweeps = [[lab.objective(name, temperature=t) for name in ("expected_error", "ramp")] for t in (0.1, 0.5, 2.0)]
+    results = np.array([norms(parameters, sweep) for sweep in sweeps])
+    assert traces == 1
+    assert len(np.unique(results[:, 0])) == 3
+
+
+def test_accuracys_gradient_is_exactly_zero_and_its_differences_are_not(network, batch):
+    parameters = network.init(jax.random.key(0))
+    images, labels = batch
+
+    def accuracy(theta):
+        return lab.accuracy(network.apply(theta, images), labels)
+
+    assert not any(leaf.any() for leaf in jax.tree.leaves(jax.grad(accuracy)(parameters)))
+    zero_one = lab.objective_gradients(network.apply, parameters, images, labels, [lab.objective("zero_one")])
+    assert not any(leaf.any() for leaf in jax.tree.leaves(zero_one.gradients))
+    count = sum(leaf.size for leaf in jax.tree.leaves(parameters))
+    last_bias = jnp.arange(count - 10, count)  # leaves are ordered bias, weight: these are the last weights
+    found = np.asarray(lab.finite_differences(accuracy, parameters, last_bias, jnp.array([1e-6, 3.0])))
+    assert not found[0].any()
+    assert found[1].any()
+
+
+def test_finite_differences_of_accuracy_are_whole_examples(network, batch):
+    """Equal accuracies give exactly 0, others a multiple of 1/64: no rounding in between."""
+    parameters = network.init(jax.random.key(2))
+
+    def accuracy(theta):
+        return lab.accuracy(network.apply(theta, batch[0]), batch[1])
+
+    h = 0.5
+    found = np.asarray(jax.jit(lambda p: lab.finite_differences(accuracy, p, jnp.arange(15_900, 15_940), jnp.array([h])))(parameters))
+    examples = found * 2 * h * 64
+    np.testing.assert_allclose(examples, np.round(examples), atol=1e-3)
+    assert (found == 0).any() and (found != 0).any()
+
+
+def test_gram_gives_norms_and_cosines(network, batch):
+    parameters = network.init(jax.random.key(0))
+    stack = lab.objective_gradients(network.apply, parameters, *batch, OBJECTIVES).gradients
+    flat = np.concatenate([np.asarray(leaf).reshape(len(OBJECTIVES), -1) for leaf in jax.tree.leaves(stack)], axis=1)
+    flat = flat.astype(float)
+    gram = lab.gram(stack)
+    norm = np.linalg.norm(flat, axis=1)
+    np.testing.assert_allclose(diagnostics.norm(gram), norm, rtol=1e-5)
+    with np.errstate(invalid="ignore"):
+        expected = flat @ flat.T / norm[:, None] / norm[None, :]
+    found = np.asarray(diagnostics.cosine(gram))
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+    assert np.isnan(found[0]).all()  # zero_one has no direction
+
+
+def test_effective_examples_of_scaled_weights():
+    """Neither a factor nor float32's range changes how many examples carry a gradient."""
+    weights = np.abs(np.random.default_rng(0).normal(size=(1, 200)))
+    expected = weights.sum() ** 2 / (weights**2).sum()
+    for factor in (1.0, 1e-30, 1e30):
+        found = diagnostics.effective_examples(jnp.asarray(weights * factor, dtype=jnp.float32))
+        assert float(found[0]) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [0.02, 0.05, 0.1])
+def test_temperature_is_a_bandwidth(temperature, float64):
+    """DESIGN 2.3: with margins of density f(0) at 0, n f(0) T / R examples carry the gradient, R = 1/6 (logistic).
+
+    To first order in T: at T = 0.2 the density's curvature already takes 9 % off.
+    """
+    n = 400_000
+    rng = np.random.default_rng(0)
+    margins = rng.normal(0.3, 1.0, n)
+    logits = np.stack([margins, np.zeros(n)], axis=1)  # two classes: the margin is the difference
+    _, cotangents = lab.cotangents([lab.objective("expected_error", temperature=temperature)], jnp.asarray(logits), jnp.zeros(n, int))
+    carried = float(diagnostics.effective_examples(diagnostics.weights(cotangents, jnp.zeros(n, int)))[0])
+    density = np.exp(-(0.3**2) / 2) / np.sqrt(2 * np.pi)
+    assert carried == pytest.approx(6 * n * density * temperature, rel=0.03)
+
+
+def test_a_gradient_below_float32_is_called_dead():
+    """A logit that leads by 100 leaves expected error at T = 1 no gradient at all; cross entropy still has one."""
+    logits, labels = jnp.array([[0.0, 60.0]]), jnp.array([0])
+    names = ["expected_error", "cross_entropy"]
+    _, cotangents = lab.cotangents([lab.objective(name) for name in names], logits, labels)
+    norms = jnp.linalg.norm(cotangents[:, 0], axis=1)
+    assert diagnostics.is_dead(norms, jnp.array(1.0)).tolist() == [True, False]
+
+
+def test_a_line_passes_through_the_network_and_leaves_it_alone(network, batch):
+    parameters = network.init(jax.random.key(0))
+    before = jax.tree.map(np.array, parameters)
+    direction = jax.tree.map(jnp.ones_like, parameters)
+
+    def loss(theta):
+        return jnp.mean(lab.objective("cross_entropy")(network.apply(theta, batch[0]), batch[1]))
+
+    values = lab.line(loss, parameters, direction, jnp.array([-0.01, 0.0, 0.01]))
+    assert float(values[1]) == pytest.approx(float(loss(parameters)), rel=1e-6)
+    moved = jax.tree.map(lambda x: x + 0.01, parameters)
+    assert float(values[2]) == pytest.approx(float(loss(moved)), rel=1e-5)
+    assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(parameters), strict=True))
