@@ -54,10 +54,7 @@ def drawn(key: PRNGKeyArray, first_step: int, steps: int, *, examples: int, batc
     (1, 10)
     """
     _check(examples, batch_size)
-    rows = [
-        _generator(key, step).integers(0, examples, batch_size)
-        for step in range(first_step, first_step + steps)
-    ]
+    rows = [_generator(key, step).integers(0, examples, batch_size) for step in range(first_step, first_step + steps)]
     return np.array(rows, dtype=np.int32).reshape(steps, batch_size)
 
 

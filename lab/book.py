@@ -21,9 +21,7 @@ def _as_batch(y: ArrayLike, t: ArrayLike) -> tuple[Array, Array]:
     return y, class_numbers(t, shape=y.shape)
 
 
-def mean_squared_error(
-    y: Float[Array | np.ndarray, "*batch classes"], t: ArrayLike
-) -> Float[Array, ""]:
+def mean_squared_error(y: Float[Array | np.ndarray, "*batch classes"], t: ArrayLike) -> Float[Array, ""]:
     """Half the sum of squares, 0.5 sum_k (y_k - t_k)^2, averaged over the batch if there is one (4.2.1).
 
     y: probabilities [classes] or [batch, classes]; t: one-hot in the same shape, or class numbers.
@@ -38,9 +36,7 @@ def mean_squared_error(
     return 0.5 * jnp.sum((y - one_hot) ** 2) / y.shape[0]
 
 
-def cross_entropy_error(
-    y: Float[Array | np.ndarray, "*batch classes"], t: ArrayLike
-) -> Float[Array, ""]:
+def cross_entropy_error(y: Float[Array | np.ndarray, "*batch classes"], t: ArrayLike) -> Float[Array, ""]:
     """-log(y_t + 1e-7), averaged over the batch if there is one (4.2.2 and 4.2.4).
 
     y: probabilities [classes] or [batch, classes]; t: one-hot in the same shape, or class numbers.

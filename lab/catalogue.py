@@ -32,9 +32,9 @@ def objective(name: str, **parameters: Any) -> Objective:
 
     >>> str(objective("expected_error:temperature=0.1"))
     'expected_error:temperature=0.1'
-    >>> objective("cross-entorpy")
+    >>> objective("gce:q=2")
     Traceback (most recent call last):
-    lab.errors.InputError: unknown objective 'cross-entorpy'. Did you mean 'cross_entropy'? (python -m lab list objectives)
+    lab.errors.InputError: objective 'gce' needs 0 < q <= 1 (a finite number); got 2.0.
     """
     file, _, rest = name.rpartition(".py:")
     name, *tail = (rest if file else name).split(":", 1)

@@ -85,9 +85,7 @@ def load(
         images = images.reshape(len(images), -1) if flatten else images[:, np.newaxis]
         if normalize:
             images = images.astype(np.float32) / np.float32(255)
-        return Split(
-            images, np.eye(10, dtype=np.float32)[labels] if one_hot_label else labels.astype(np.int32)
-        )
+        return Split(images, np.eye(10, dtype=np.float32)[labels] if one_hot_label else labels.astype(np.int32))
 
     order = shuffled(len(digits.train_labels), seed=_SPLIT_SEED)
     cut = len(order) // 10

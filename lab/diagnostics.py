@@ -68,9 +68,7 @@ def vanishing_share(weights: Float[Array, "objectives batch"]) -> Float[Array, "
     return jnp.mean((size < SILENT * largest) | (largest == 0), axis=-1)
 
 
-def is_dead(
-    norm: Float[Array, " objectives"], parameter_norm: Float[Array, ""]
-) -> Bool[Array, " objectives"]:
+def is_dead(norm: Float[Array, " objectives"], parameter_norm: Float[Array, ""]) -> Bool[Array, " objectives"]:
     """Whether the gradient is exactly 0 or a step of 1 along it would be lost to rounding.
 
     |g| <= 2^-23 |theta|: float32 cannot tell theta - g from theta. A flag, true or false.

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
@@ -12,7 +13,7 @@ from jaxtyping import Array, Float, Int
 def finite_differences(
     value: Callable[[Any], Array],
     parameters: Any,
-    positions: Int[Array, " positions"],
+    positions: Int[Array | np.ndarray, " positions"],
     steps: Float[Array, " steps"],
 ) -> Float[Array, "steps positions ..."]:
     """Central differences (f(theta + h e_i) - f(theta - h e_i)) / 2h of single weights, at each step h.

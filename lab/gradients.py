@@ -48,8 +48,9 @@ def cotangents(
         stack = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(objectives[i] for i in positions))
         if stack.parameters:
             parts.append(jax.vmap(value_and_cotangent)(stack))
-        else:
-            parts.append(jax.tree.map(lambda x, n=len(positions): jnp.stack([x] * n), value_and_cotangent(stack)))
+        else:  # nothing to sweep over: all of this family are the same
+            values, derivatives = value_and_cotangent(stack)
+            parts.append((jnp.stack([values] * len(positions)), jnp.stack([derivatives] * len(positions))))
     order = jnp.argsort(jnp.array([i for positions in families.values() for i in positions]))
     values, derivatives = (jnp.concatenate(part)[order] for part in zip(*parts, strict=True))
     return values, derivatives
@@ -93,4 +94,3 @@ def gram(stack: Any, *, precision: str = "highest") -> Float[Array, "objectives 
     with jax.default_matmul_precision(precision):
         flat = [leaf.reshape(leaf.shape[0], -1) for leaf in jax.tree.leaves(stack)]
         return sum((leaf @ leaf.T for leaf in flat), start=jnp.zeros(()))
-

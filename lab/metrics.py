@@ -15,9 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 from lab.objectives import Objective
 
 
-def correct(
-    logits: Float[Array, "batch classes"], labels: Int[Array, " batch"]
-) -> Bool[Array, " batch"]:
+def correct(logits: Float[Array, "batch classes"], labels: Int[Array, " batch"]) -> Bool[Array, " batch"]:
     """Whether the largest logit is the true class's; the first of several equal ones counts, as in argmax.
 
     >>> correct(jnp.array([[0.0, 2.0], [1.0, 0.0]]), jnp.array([1, 1])).tolist()
@@ -26,9 +24,7 @@ def correct(
     return jnp.argmax(logits, axis=-1) == labels
 
 
-def accuracy(
-    logits: Float[Array, "batch classes"], labels: Int[Array, " batch"]
-) -> Float[Array, ""]:
+def accuracy(logits: Float[Array, "batch classes"], labels: Int[Array, " batch"]) -> Float[Array, ""]:
     """The share of examples whose largest logit is the true class's, in [0, 1].
 
     >>> float(accuracy(jnp.array([[0.0, 2.0], [1.0, 0.0]]), jnp.array([1, 1])))

@@ -24,9 +24,7 @@ class Network:
     apply: Callable[[Parameters, Float[Array, "batch pixels"]], Float[Array, "batch classes"]]
 
 
-def mlp(
-    hidden: Sequence[int] = (50,), *, activation: str = "sigmoid", pixels: int = 784, classes: int = 10
-) -> Network:
+def mlp(hidden: Sequence[int] = (50,), *, activation: str = "sigmoid", pixels: int = 784, classes: int = 10) -> Network:
     """A multi-layer perceptron, pixels - hidden - ... - classes.
 
     `sigmoid` starts as the book does, weights ~ N(0, 0.01^2); `relu` starts with N(0, 2 / inputs)
@@ -56,9 +54,7 @@ def mlp(
             layers.append({"weight": scale * normal, "bias": jnp.zeros(outputs)})
         return layers
 
-    def apply(
-        parameters: Parameters, images: Float[Array, "batch pixels"]
-    ) -> Float[Array, "batch classes"]:
+    def apply(parameters: Parameters, images: Float[Array, "batch pixels"]) -> Float[Array, "batch classes"]:
         *hidden_layers, last = parameters
         units = images
         for layer in hidden_layers:

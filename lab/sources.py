@@ -54,7 +54,9 @@ def find(published: Published, data_dir: str | os.PathLike[str] | None = None) -
     try:
         if not prepared.folder(published).exists():
             prepared.download(published)
-        return Digits(*prepared.read(published), source="tensorflow-datasets", detail=f"in {prepared.folder(published)}")
+        return Digits(
+            *prepared.read(published), source="tensorflow-datasets", detail=f"in {prepared.folder(published)}"
+        )
     except prepared.Unavailable as error:
         return _from_sample(published, reason=str(error))
 
@@ -110,9 +112,7 @@ def from_files(published: Published, data_dir: str | os.PathLike[str]) -> Digits
     checked = [_checked(published, file, path) for file, path in zip(FILES, _locate(folder), strict=True)]
     arrays = [array for array, _ in checked]
     certain = all(by_digest for _, by_digest in checked)
-    how = (
-        "SHA-256 checked" if certain else "sizes, class balance and brightness checked, no SHA-256 on record"
-    )
+    how = "SHA-256 checked" if certain else "sizes, class balance and brightness checked, no SHA-256 on record"
     return Digits(*arrays, source=f"the four files, {how}", detail=f"in {folder}")
 
 
@@ -178,9 +178,7 @@ def _plausible(published: Published, file: str, path: Path, array: np.ndarray) -
         # Fashion-MNIST and KMNIST have as many examples of each class; MNIST, not so even, has digests.
         tally = np.bincount(array, minlength=10)
         if len(tally) > 10 or (not published.plain_sha256 and tally.min() != tally.max()):
-            raise DataError(
-                f"{path}: not {published.title}'s labels: {tally.tolist()} of each class. {fetch}"
-            )
+            raise DataError(f"{path}: not {published.title}'s labels: {tally.tolist()} of each class. {fetch}")
     else:
         if array.shape[1:] != (28, 28):
             raise DataError(f"{path}: images of {array.shape[1]} x {array.shape[2]}, not 28 x 28. {fetch}")

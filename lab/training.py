@@ -117,18 +117,14 @@ def train(
             step += len(batches)
             progress(len(batches))
         # A copy: the next chunk gives the buffers of this state back to the device.
-        yield TrainState(
-            jax.tree.map(jnp.copy, parameters), optimiser_state, step, np.concatenate(losses)
-        )
+        yield TrainState(jax.tree.map(jnp.copy, parameters), optimiser_state, step, np.concatenate(losses))
 
 
 def _check_finite(objective: Objective, losses: np.ndarray, parameters: Any, step: int) -> None:
     bad = np.flatnonzero(~np.isfinite(losses))
     advice = f"(objective {objective}). Try a smaller learning rate."
     if bad.size:
-        raise FloatingPointError(
-            f"the training loss became {losses[bad[0]]} at step {step + int(bad[0])} {advice}"
-        )
+        raise FloatingPointError(f"the training loss became {losses[bad[0]]} at step {step + int(bad[0])} {advice}")
     if not all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(parameters)):
         raise FloatingPointError(
             f"a parameter stopped being finite between steps {step} and {step + len(losses)} {advice}"

@@ -36,7 +36,10 @@ def test_the_guard_caps_the_loss():
 def test_the_objectives_on_logits_are_the_chapters_losses(name, float64):
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(0, 2, (6, 10)), rng.integers(0, 10, 6)
-    of_probabilities = {"guarded_cross_entropy": lab.cross_entropy_error, "squared_error": lab.mean_squared_error}
+    of_probabilities = {
+        "guarded_cross_entropy": lab.cross_entropy_error,
+        "squared_error": lab.mean_squared_error,
+    }
     expected = of_probabilities[name](jax.nn.softmax(jnp.asarray(logits), axis=1), labels)
     assert float(lab.objective(name)(logits, labels).mean()) == pytest.approx(float(expected), rel=1e-12)
 

@@ -135,9 +135,7 @@ def test_data_modules_leave_jax_and_tfds_alone_until_needed(module: str):
 @pytest.mark.real_data
 def test_real_files_give_the_full_dataset(mnist_dir: Path):
     full = data.load("mnist", data_dir=mnist_dir)
-    assert full.description == (
-        "MNIST, the four files, SHA-256 checked: 54,000 train / 6,000 validation / 10,000 test"
-    )
+    assert full.description == ("MNIST, the four files, SHA-256 checked: 54,000 train / 6,000 validation / 10,000 test")
     everything = np.concatenate([full.train.labels, full.validation.labels])
     # Class counts as published with the dataset.
     published = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]

@@ -95,7 +95,9 @@ def test_finite_differences_of_accuracy_are_whole_examples(network, batch):
         return lab.accuracy(network.apply(theta, batch[0]), batch[1])
 
     h = 0.5
-    found = np.asarray(jax.jit(lambda p: lab.finite_differences(accuracy, p, jnp.arange(15_900, 15_940), jnp.array([h])))(parameters))
+    found = np.asarray(
+        jax.jit(lambda p: lab.finite_differences(accuracy, p, jnp.arange(15_900, 15_940), jnp.array([h])))(parameters)
+    )
     examples = found * 2 * h * 64
     np.testing.assert_allclose(examples, np.round(examples), atol=1e-3)
     assert (found == 0).any() and (found != 0).any()
@@ -135,7 +137,9 @@ def test_temperature_is_a_bandwidth(temperature, float64):
     rng = np.random.default_rng(0)
     margins = rng.normal(0.3, 1.0, n)
     logits = np.stack([margins, np.zeros(n)], axis=1)  # two classes: the margin is the difference
-    _, cotangents = lab.cotangents([lab.objective("expected_error", temperature=temperature)], jnp.asarray(logits), jnp.zeros(n, int))
+    _, cotangents = lab.cotangents(
+        [lab.objective("expected_error", temperature=temperature)], jnp.asarray(logits), jnp.zeros(n, int)
+    )
     carried = float(diagnostics.effective_examples(diagnostics.weights(cotangents, jnp.zeros(n, int)))[0])
     density = np.exp(-(0.3**2) / 2) / np.sqrt(2 * np.pi)
     assert carried == pytest.approx(6 * n * density * temperature, rel=0.03)

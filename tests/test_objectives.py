@@ -139,9 +139,10 @@ def test_gradient_is_the_weight_times_the_margin_direction(name, float64):
     form = objective.definition.margin_form
     logits, labels = random_case(3)
     margin = form.margin(jnp.asarray(logits), jnp.asarray(labels), **objective.parameters)
-    if form.margin(jnp.asarray(logits), jnp.asarray(labels), **objective.parameters)[0] == lab.hard_margin(
-        jnp.asarray(logits), jnp.asarray(labels)
-    )[0]:
+    if (
+        form.margin(jnp.asarray(logits), jnp.asarray(labels), **objective.parameters)[0]
+        == lab.hard_margin(jnp.asarray(logits), jnp.asarray(labels))[0]
+    ):
         rivals = np.where(np.eye(10)[labels] == 1, -np.inf, logits)
         q = np.eye(10)[rivals.argmax(axis=1)]
     else:
@@ -179,7 +180,9 @@ def test_cross_entropy_pays_for_every_threshold(float64):
     m = np.array([-3.0, -0.5, 0.0, 2.0])
     t = np.linspace(0, 60, 600_001)
     integral = [np.trapezoid(1 / (1 + np.exp(one + t)), t) for one in m]
-    np.testing.assert_allclose(lab.objective("cross_entropy").definition.function.phi(m, temperature=1.0), integral, rtol=1e-8)
+    np.testing.assert_allclose(
+        lab.objective("cross_entropy").definition.function.phi(m, temperature=1.0), integral, rtol=1e-8
+    )
 
 
 def test_agrees_with_optax():
@@ -191,7 +194,9 @@ def test_agrees_with_optax():
         atol=1e-6,
     )
     np.testing.assert_allclose(
-        lab.objective("crammer_singer")(logits, labels), optax.losses.multiclass_hinge_loss(logits, labels), rtol=1e-6
+        lab.objective("crammer_singer")(logits, labels),
+        optax.losses.multiclass_hinge_loss(logits, labels),
+        rtol=1e-6,
     )
 
 
@@ -253,7 +258,9 @@ def test_a_sweep_over_temperatures_compiles_once():
         return jnp.mean(objective(logits, labels))
 
     logits, labels = (jnp.asarray(x) for x in random_case(13))
-    values = {float(mean(lab.objective("expected_error", temperature=t), logits, labels)) for t in np.geomspace(0.1, 10, 50)}
+    values = {
+        float(mean(lab.objective("expected_error", temperature=t), logits, labels)) for t in np.geomspace(0.1, 10, 50)
+    }
     assert traces == 1
     assert len(values) == 50
 
@@ -323,7 +330,10 @@ def test_an_objective_from_a_users_file(tmp_path):
     mine = lab.objective(f"{path}:tanh_margin:temperature=0.4")
     # (1 - tanh(x)) / 2 = sigmoid(-2x)
     np.testing.assert_allclose(
-        mine(logits, labels), lab.objective("sigmoid_margin", temperature=0.2)(logits, labels), rtol=1e-5, atol=1e-6
+        mine(logits, labels),
+        lab.objective("sigmoid_margin", temperature=0.2)(logits, labels),
+        rtol=1e-5,
+        atol=1e-6,
     )
     assert mine.definition.formula == "(1 - tanh(m/T)) / 2."
     with pytest.raises(lab.InputError, match="Did you mean 'tanh_margin'"):

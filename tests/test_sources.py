@@ -116,9 +116,7 @@ def test_the_sample_unpacked_is_not_taken_for_mnist(tmp_path: Path):
 def test_missing_files_are_all_named_at_once(folder: Path, mnist: Published):
     (folder / f"{TRAIN_LABELS}.gz").unlink()
     (folder / f"{TEST_LABELS}.gz").unlink()
-    with pytest.raises(
-        DataError, match=rf"no {TRAIN_LABELS}, no {TEST_LABELS} \(.gz or raw\); it holds t10k-"
-    ):
+    with pytest.raises(DataError, match=rf"no {TRAIN_LABELS}, no {TEST_LABELS} \(.gz or raw\); it holds t10k-"):
         sources.find(mnist, folder)
 
 
@@ -133,9 +131,7 @@ def test_damaged_file_is_named(folder: Path, mnist: Published):
 def clothes() -> list[np.ndarray]:
     """Noise as bright as Fashion-MNIST, ten classes equally often: all that is checked without a digest."""
     random = np.random.default_rng(0)
-    images = [
-        random.binomial(255, FASHION.brightness, (count, 28, 28)).astype(np.uint8) for count in (600, 100)
-    ]
+    images = [random.binomial(255, FASHION.brightness, (count, 28, 28)).astype(np.uint8) for count in (600, 100)]
     labels = [random.permutation(np.arange(count) % 10).astype(np.uint8) for count in (600, 100)]
     return [images[0], labels[0], images[1], labels[1]]
 
@@ -164,9 +160,7 @@ def test_fashion_mnist_offered_as_another_is_told(tmp_path: Path, clothes, array
 def test_swapped_files_are_told_without_digests_too(tmp_path: Path, clothes):
     folder, fashion = write(tmp_path / "clothes", clothes), little(FASHION, clothes, digests=False)
     write_idx(folder / TEST_LABELS, clothes[2])
-    with pytest.raises(
-        DataError, match=f"{TEST_LABELS}: images where labels belong. Were two files swapped?"
-    ):
+    with pytest.raises(DataError, match=f"{TEST_LABELS}: images where labels belong. Were two files swapped?"):
         sources.find(fashion, folder)
     write_idx(folder / TRAIN_IMAGES, clothes[2])
     with pytest.raises(DataError, match="100 records where .* has 600. Were train and test swapped?"):
@@ -188,9 +182,7 @@ def test_wrong_labels_of_fashion_mnist_are_told(tmp_path: Path, clothes):
 
 @pytest.mark.real_data
 def test_real_mnist_is_told_from_the_datasets_it_is_offered_as(mnist_dir: Path):
-    sizes = [
-        array.shape for array in vars(sources.find(MNIST, mnist_dir)).values() if not isinstance(array, str)
-    ]
+    sizes = [array.shape for array in vars(sources.find(MNIST, mnist_dir)).values() if not isinstance(array, str)]
     assert sizes == [(60_000, 28, 28), (60_000,), (10_000, 28, 28), (10_000,)]
     with pytest.raises(DataError, match="this is MNIST's train-images.* Ask for 'mnist'"):
         sources.find(FASHION, mnist_dir)
@@ -318,9 +310,7 @@ def test_a_host_without_the_file_is_no_source(server: str):
 
 
 @pytest.mark.usefixtures("online")
-def test_a_download_of_unregistered_files_fails_in_one_line_and_leaves_nothing(
-    server: str, tmp_path: Path, capfd
-):
+def test_a_download_of_unregistered_files_fails_in_one_line_and_leaves_nothing(server: str, tmp_path: Path, capfd):
     pytest.importorskip("tensorflow_datasets")
     digits = sources.find(replace(MNIST, url=server))
     assert digits.source.startswith("embedded sample")

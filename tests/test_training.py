@@ -68,7 +68,8 @@ class TestNetworks:
         assert 0.3 < float(network.apply(network.init(KEY), x).std()) < 4
 
     @pytest.mark.parametrize(
-        ("hidden", "activation", "message"), [([0], "relu", "at least one unit"), ([5], "rleu", "Did you mean 'relu'")]
+        ("hidden", "activation", "message"),
+        [([0], "relu", "at least one unit"), ([5], "rleu", "Did you mean 'relu'")],
     )
     def test_wrong_networks_are_refused(self, hidden, activation, message):
         with pytest.raises(lab.InputError, match=message):
@@ -103,7 +104,9 @@ class TestTraining:
         p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         at_logits = (p - np.eye(10)[y]) / 50
         at_hidden = at_logits @ second["weight"] * (before > 0)
-        np.testing.assert_allclose(end.parameters[1]["weight"], second["weight"] - 0.1 * at_logits.T @ hidden, atol=1e-12)
+        np.testing.assert_allclose(
+            end.parameters[1]["weight"], second["weight"] - 0.1 * at_logits.T @ hidden, atol=1e-12
+        )
         np.testing.assert_allclose(end.parameters[0]["weight"], first["weight"] - 0.1 * at_hidden.T @ x, atol=1e-12)
         np.testing.assert_allclose(end.parameters[0]["bias"], first["bias"] - 0.1 * at_hidden.sum(axis=0), atol=1e-12)
         np.testing.assert_allclose(end.losses, [-np.log(p[np.arange(50), y]).mean()], rtol=1e-12)
@@ -121,7 +124,11 @@ class TestTraining:
     def test_digits_are_learnt(self, mnist, optimiser, order):
         network, (state,) = training(mnist, stages=[300], optimiser=optimiser, order=order)
         found = lab.evaluate(
-            network.apply, lab.objective("cross_entropy"), state.parameters, mnist.test.images, mnist.test.labels
+            network.apply,
+            lab.objective("cross_entropy"),
+            state.parameters,
+            mnist.test.images,
+            mnist.test.labels,
         )
         assert found["accuracy"] > 0.8
 
@@ -140,7 +147,8 @@ class TestTraining:
             training(mnist, stages=stages)
 
     @pytest.mark.parametrize(
-        ("name", "rate", "message"), [("sdg", 0.1, "Did you mean 'sgd'"), ("sgd", 0.0, "> 0"), ("sgd", np.inf, "> 0")]
+        ("name", "rate", "message"),
+        [("sdg", 0.1, "Did you mean 'sgd'"), ("sgd", 0.0, "> 0"), ("sgd", np.inf, "> 0")],
     )
     def test_wrong_optimisers_are_refused(self, name, rate, message):
         with pytest.raises(lab.InputError, match=message):

@@ -41,8 +41,6 @@ def read_sample() -> tuple[
         path = FOLDER / f"{file}.xz"
         data = unpack(read_bytes(path), name=path)
         if hashlib.sha256(data).hexdigest() != expected:
-            raise DataError(
-                f"{path}: not the sample that belongs to this version. Install the package again."
-            )
+            raise DataError(f"{path}: not the sample that belongs to this version. Install the package again.")
         arrays.append(parse_idx(data, name=path))
     return arrays[0], arrays[1], arrays[2], arrays[3]

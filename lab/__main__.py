@@ -1,0 +1,144 @@
+"""`python -m lab ...`: compare, train, report, list, doctor.
+
+What needs JAX is imported inside the commands that compute, so that `--help` answers at once and `report` works
+without it.
+"""
+
+import ast
+import sys
+from pathlib import Path
+from typing import Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+import lab
+from lab.console import cli, progress
+from lab.errors import InputError
+from lab.settings import CompareSettings, DoctorSettings, TrainSettings
+
+
+def compare(settings: CompareSettings) -> None:
+    """Compare the gradients of losses and smoothed accuracies at several stages of training."""
+    console = Console(highlight=False)
+    data = lab.load(settings.data.dataset, data_dir=settings.data.data_dir)
+    console.print(f"{data.description} ({data.detail})", markup=False)
+    with lab.new_run(settings.out, "compare", settings, lab.describe(precision=settings.precision)) as run:
+        with progress(settings.seeds * settings.stage_steps[-1]) as advance:
+            results = lab.compare(settings, data, progress=advance)
+        run.save_results(results)
+        with console.status("drawing"):
+            lab.draw(run)
+            lab.write_report(run)
+    lab.show_comparison(run, console)
+
+
+def train(settings: TrainSettings) -> None:
+    """Train one network, with its loss and accuracy after every epoch, and keep it."""
+    from lab.learning import learn
+
+    console = Console(highlight=False)
+    data = lab.load(settings.data.dataset, data_dir=settings.data.data_dir)
+    console.print(f"{data.description} ({data.detail})", markup=False)
+    steps = settings.epochs * (len(data.train) // settings.training.batch_size)
+    with lab.new_run(settings.out, "train", settings, lab.describe(precision="default")) as run:
+        with progress(steps) as advance:
+            results, parameters = learn(settings, data, progress=lambda steps: advance(steps, "training"))
+        run.save_results(results)
+        run.save_network(parameters)
+        with console.status("drawing"):
+            lab.draw(run)
+    console.print(lab.learning_table(results))
+    console.print(f"Results: {run.path}", markup=False)
+
+
+def report(run: tyro.conf.Positional[Path]) -> None:
+    """Redraw a run's pictures and page from its folder, without JAX and without training.
+
+    Args:
+        run: the run's folder, as in runs/20261123-120000-compare
+    """
+    found = lab.Run(run)
+    drawn = lab.draw(found)
+    if found.config()["kind"] == "compare":
+        drawn.append(lab.write_report(found))
+    for path in drawn:
+        print(path)
+
+
+def list_(
+    what: tyro.conf.Positional[Literal["objectives", "datasets", "diagnostics", "experiments"]],
+) -> None:
+    """List what there is to choose from.
+
+    Args:
+        what: which list
+    """
+    console = Console(highlight=False)
+    {
+        "objectives": _list_objectives,
+        "datasets": _list_datasets,
+        "diagnostics": _list_diagnostics,
+        "experiments": _list_experiments,
+    }[what](console)
+
+
+def _list_objectives(console: Console) -> None:
+    from lab.catalogue import definitions
+
+    table = Table("objective", "formula", "parameters", "flags", "source", box=None, padding=(0, 2, 0, 0))
+    for one in definitions():
+        parameters = [f"{name}={p.default:g} ({p.range(name)})" for name, p in one.parameters.items()]
+        flags = [f for f in ("bounded", "symmetric", "calibrated", "smooth", "centred") if getattr(one, f)]
+        table.add_row(one.name, one.formula, ", ".join(parameters), ", ".join(flags), one.source)
+    console.print(table, markup=False)
+
+
+def _list_datasets(console: Console) -> None:
+    from lab.published import PUBLISHED
+
+    for one in PUBLISHED.values():
+        console.print(f"{one.name}: {one.title}, classes {', '.join(one.classes)}", markup=False)
+
+
+def _list_diagnostics(console: Console) -> None:
+    from lab.diagnostics import DIAGNOSTICS
+
+    for one in DIAGNOSTICS:
+        console.print(f"{one.__name__}: {(one.__doc__ or '').splitlines()[0]}", markup=False, soft_wrap=True)
+
+
+def _list_experiments(console: Console) -> None:
+    folder = Path(__file__).resolve().parent.parent / "experiments"
+    scripts = sorted(folder.glob("*.py"))
+    if not scripts:
+        raise InputError("the experiments are scripts in the repository; clone it to have them beside the package.")
+    for script in scripts:
+        question = (ast.get_docstring(ast.parse(script.read_text())) or "").splitlines()[0]
+        console.print(f"experiments/{script.name}: {question}", markup=False, soft_wrap=True)
+
+
+def doctor(settings: DoctorSettings) -> None:
+    """Say what is installed, what it runs on, where digits are found, and what is wrong."""
+    from lab.doctor import examine
+
+    console = Console(highlight=False, soft_wrap=True)
+    table, complaints = examine(settings)
+    console.print(table)
+    for complaint in complaints:
+        console.print(f"wrong: {complaint}", markup=False)
+    if not complaints:
+        console.print("Nothing is wrong.")
+    sys.exit(1 if complaints else 0)
+
+
+def main() -> None:
+    """The entry point of `python -m lab` and of the `lab` command."""
+    commands = {"compare": compare, "train": train, "report": report, "list": list_, "doctor": doctor}
+    description = "Why train on a loss and not on accuracy? Measure the gradients and see."
+    cli(commands, prog="python -m lab", description=description)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""Findings: what a comparison shows, in plain sentences computed from its results.
+
+Every number is a mean over networks with its 95 % interval; where the results cannot decide, the sentence says so.
+"""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from lab.statistics import Interval, mean_interval
+
+if TYPE_CHECKING:
+    import xarray
+
+
+class Finding(NamedTuple):
+    """A claim in a few words, and the numbers behind it."""
+
+    claim: str
+    evidence: str
+
+
+def summarise(results: "xarray.Dataset") -> list[Finding]:
+    """What the results show, in the order of the chapter's argument."""
+    found = [_accuracy(results), _loss(results)]
+    if _has(results, "expected_error:temperature=0.1"):
+        found += [_cold(results), _warm(results), _wrong_answers(results)]
+    return [*found, _dead(results)]
+
+
+def _has(results: "xarray.Dataset", one: str) -> bool:
+    return one in results["objective"].values
+
+
+def _over_networks(results: "xarray.Dataset", variable: str, objective: str, stage: int) -> Interval:
+    return mean_interval(results[variable].sel(objective=objective).isel(stage=stage).values)
+
+
+def _stage(results: "xarray.Dataset", stage: int) -> str:
+    name = str(results["stage"].values[stage])
+    return name if name == "at the start" else f"after {name}"
+
+
+def _accuracy(results: "xarray.Dataset") -> Finding:
+    zero = not results["norm"].sel(objective="zero_one").values.any()
+    moved = results["difference_moved_share"].mean("stage")
+    low, high = (mean_interval(100 * moved.sel(h=h).values) for h in (0.001, 0.1))
+    points = results.sizes["seed"] * results.sizes["stage"]
+    return Finding(
+        "Accuracy gives no direction." if zero else "Accuracy's gradient is not 0: something is wrong.",
+        f"Its gradient is {'exactly 0' if zero else 'not 0'} at all {points} points (networks x stages). A single "
+        f"weight moved by 0.001 either way changed it for {low.text(0)} % of the weights tried, moved by 0.1 for "
+        f"{high.text(0)} %: nothing, and then a jump.",
+    )
+
+
+def _loss(results: "xarray.Dataset") -> Finding:
+    start = _over_networks(results, "effective_examples", "cross_entropy", 0)
+    off = mean_interval(100 * results["difference_loss_deviation"].sel(h=0.01).mean("stage").values)
+    return Finding(
+        "Cross entropy always gives one.",
+        f"Of {results.attrs['examples']:,} examples {start.text(0)} carry its gradient {_stage(results, 0)}; autodiff "
+        f"and finite differences (h = 0.01) differ by {off.text(1)} %.",
+    )
+
+
+def _cold(results: "xarray.Dataset") -> Finding:
+    one = "expected_error:temperature=0.1"
+    first, last = (_over_networks(results, "effective_examples", one, stage) for stage in (0, -1))
+    cosine = _over_networks(results.sel(other="cross_entropy"), "cosine", one, -1)
+    return Finding(
+        "Smoothed accuracy gives one too, but a cold one rests on few examples.",
+        f"Expected error at T = 0.1 is carried by {first.text(0)} examples {_stage(results, 0)} and by "
+        f"{last.text(1)} {_stage(results, -1)}; its cosine with cross entropy is then {cosine.text()}.",
+    )
+
+
+def _warm(results: "xarray.Dataset") -> Finding:
+    swept = results.sel(other="cross_entropy").isel(objective=(results["name"] == "expected_error").values)
+    warmest = str(swept["objective"].values[swept["temperature"].values.argmax()])
+    temperature = float(swept["temperature"].max())
+    examples = _over_networks(results, "effective_examples", warmest, -1)
+    cosine = _over_networks(swept, "cosine", warmest, -1)
+    return Finding(
+        "A warm one listens to everybody and points elsewhere.",
+        f"At T = {temperature:g} {examples.text(0)} examples carry it {_stage(results, -1)}, and its cosine with cross "
+        f"entropy is {cosine.text()}.",
+    )
+
+
+def _wrong_answers(results: "xarray.Dataset") -> Finding:
+    stage = min(1, results.sizes["stage"] - 1)
+    wrong = results["weight_by_margin"].isel(bin=(results["margin_high"] <= 0).values, stage=stage).sum("bin")
+    loss, smoothed = (wrong.sel(objective=one).values for one in ("cross_entropy", "expected_error"))
+    difference = mean_interval(100 * (loss - smoothed))
+    if difference.n < 2:
+        claim = "Who looks at the wrong answers? One network cannot tell."
+    elif difference.low > 0:
+        claim = "Cross entropy looks at the wrong answers; smoothed accuracy gives up on the worst."
+    elif difference.high < 0:
+        claim = "Smoothed accuracy looks at the wrong answers more than cross entropy does."
+    else:
+        claim = "Who looks more at the wrong answers? These networks cannot tell."
+    return Finding(
+        claim,
+        f"{_stage(results, stage).capitalize()}, {mean_interval(100 * loss).text(0)} % of cross entropy's pull comes "
+        f"from digits read wrongly, {mean_interval(100 * smoothed).text(0)} % of expected error's (T = 1); the "
+        f"difference is {difference.text(0)} points, paired by network.",
+    )
+
+
+def _dead(results: "xarray.Dataset") -> Finding:
+    others = results.isel(objective=(results["objective"] != "zero_one").values)
+    dead = others["dead"].sum("seed").max("stage")
+    names = others["title"].values[dead.values > 0]
+    n = results.sizes["seed"]
+    if not names.size:
+        return Finding("No other gradient died.", f"None of {others.sizes['objective']} in any of {n} networks.")
+    worst = [f"{name} in {int(count)} of {n}" for name, count in zip(names, dead.values[dead.values > 0], strict=True)]
+    more = f", and {len(worst) - 4} more" if len(worst) > 4 else ""
+    return Finding(
+        "Some gradients die on the way.",
+        f"Exactly 0, or too small for float32 to move the weights, at their worst stage: "
+        f"{'; '.join(worst[:4])}{more} networks.",
+    )
+
+
+def caption(results: "xarray.Dataset") -> str:
+    """What every picture says of where its numbers come from."""
+    n = results.sizes["seed"]
+    return (
+        f"{results.attrs['data']}. Network {results.attrs['network']}, {results.attrs['recipe']}. "
+        f"n = {n} network{'s' if n > 1 else ''}, {results.attrs['examples']:,} training images each."
+    )

@@ -1,0 +1,232 @@
+"""The whole comparison on real digits, small; what it says of itself; where it is kept."""
+
+import io
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray
+from rich.console import Console
+
+import lab
+from lab.comparison import LINE_OBJECTIVES, compared_objectives, stage_name
+from lab.runs import write_bytes
+from lab.tables import comparison_table
+
+
+def test_axes_are_labelled_and_complete(comparison, small_settings):
+    assert comparison.sizes["seed"] == 2
+    assert comparison["stage"].values.tolist() == ["at the start", "20 steps"]
+    expected = [str(one) for one in compared_objectives(small_settings)[0]]
+    assert comparison["objective"].values.tolist() == expected
+    assert len(set(expected)) == len(expected)
+    assert comparison.attrs["data"].startswith("MNIST, embedded sample of 10,000 + 2,000 digits: 9,000 train")
+
+
+def test_numbers_are_those_of_the_network_they_name(comparison, mnist, small_settings):
+    """Seed 1 after 20 steps once more, by hand: network, batch and gradient from the public functions."""
+    network = lab.mlp([100], activation="relu")
+    train_key, batch_key = jax.random.split(jax.random.key(1))
+    cross_entropy = lab.objective("cross_entropy")
+    (state,) = lab.train(
+        network,
+        cross_entropy,
+        lab.optimiser("sgd", 0.1),
+        mnist.train.images,
+        mnist.train.labels,
+        key=train_key,
+        stages=[20],
+    )
+    rows = lab.shuffled(batch_key, 0, 1, examples=9000, batch_size=200)[0]
+    images, labels = (
+        jnp.asarray(mnist.train.images[rows] / 255, jnp.float32),
+        jnp.asarray(mnist.train.labels[rows]),
+    )
+    gradient = {
+        name: jax.flatten_util.ravel_pytree(
+            jax.grad(lambda theta, n=name: jnp.mean(lab.objective(n)(network.apply(theta, images), labels)))(
+                state.parameters
+            )
+        )[0]
+        for name in ("cross_entropy", "squared_error")
+    }
+    found = comparison.sel(seed=1, stage="20 steps")
+    norms = {name: float(jnp.linalg.norm(one)) for name, one in gradient.items()}
+    for name, norm in norms.items():
+        assert float(found["norm"].sel(objective=name)) == pytest.approx(norm, rel=1e-4)
+    cosine = (
+        float(gradient["cross_entropy"] @ gradient["squared_error"]) / norms["cross_entropy"] / norms["squared_error"]
+    )
+    assert float(found["cosine"].sel(objective="cross_entropy", other="squared_error")) == pytest.approx(
+        cosine, abs=1e-4
+    )
+    logits = network.apply(state.parameters, jnp.asarray(mnist.test.images / 255, jnp.float32))
+    assert float(found["test_accuracy"]) == pytest.approx(float(lab.accuracy(logits, jnp.asarray(mnist.test.labels))))
+    p = np.asarray(jax.nn.softmax(network.apply(state.parameters, images)))[np.arange(200), labels]
+    weight = 1 - p.astype(float)  # DESIGN 2.1: cross entropy's weight
+    effective = weight.sum() ** 2 / (weight**2).sum()
+    assert float(found["effective_examples"].sel(objective="cross_entropy")) == pytest.approx(effective, rel=1e-4)
+
+
+def test_accuracy_has_no_gradient_and_is_called_dead(comparison):
+    accuracy = comparison.sel(objective="zero_one")
+    assert not accuracy["norm"].any()
+    assert accuracy["dead"].all()
+    assert np.isnan(accuracy["cosine"]).all()
+    assert not comparison["dead"].sel(objective="cross_entropy").any()
+
+
+def test_where_the_weight_lies_adds_up(comparison):
+    np.testing.assert_allclose(comparison["examples_by_margin"].sum("bin"), 1, rtol=1e-5)
+    alive = comparison["weight_by_margin"].sel(objective=comparison["objective"] != "zero_one")
+    np.testing.assert_allclose(alive.sum("bin"), 1, rtol=1e-4)
+    wrong = comparison["examples_by_margin"].isel(bin=(comparison["margin_high"] <= 0).values).sum("bin")
+    np.testing.assert_allclose(1 - wrong, comparison["batch_accuracy"], atol=1e-6)
+
+
+def test_the_line_goes_through_the_network(comparison):
+    """At offset 0 the curves are means over the first 100 images of the batch; accuracy is a staircase of 1/100."""
+    error = comparison["line"].sel(curve="zero_one")
+    np.testing.assert_allclose(error * 100, np.round(error * 100), atol=1e-3)
+    smooth = comparison["line"].sel(curve="cross_entropy")
+    assert np.abs(np.diff(smooth, axis=-1)).max() < 0.01
+    assert set(comparison["curve"].values) == set(LINE_OBJECTIVES)
+
+
+def test_the_same_seed_gives_the_same_numbers(comparison, mnist, small_settings):
+    again = lab.compare(small_settings, mnist)
+    xarray.testing.assert_identical(again, comparison)
+
+
+def test_findings_follow_the_numbers(comparison):
+    claims = [one.claim for one in lab.summarise(comparison)]
+    assert claims[0] == "Accuracy gives no direction."
+    faked = comparison.copy(deep=True)
+    faked["norm"].loc[{"objective": "zero_one"}] = 0.1
+    assert lab.summarise(faked)[0].claim.startswith("Accuracy's gradient is not 0")
+    swapped = comparison.copy(deep=True)
+    loss, smoothed = (
+        comparison["weight_by_margin"].sel(objective=o).values for o in ("cross_entropy", "expected_error")
+    )
+    swapped["weight_by_margin"].loc[{"objective": "cross_entropy"}] = smoothed
+    swapped["weight_by_margin"].loc[{"objective": "expected_error"}] = loss
+    original, other = (lab.summarise(one)[4].claim for one in (comparison, swapped))
+    assert original != other or "cannot tell" in original
+    alone = lab.summarise(comparison.isel(seed=[0]))
+    assert "One network cannot tell" in alone[4].claim
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_table_fits_a_screen(comparison, width):
+    console = Console(width=width, file=io.StringIO())
+    with console.capture() as capture:
+        console.print(comparison_table(comparison, width=width))
+    text = capture.get()
+    assert len(text.splitlines()) <= 24
+    assert "dead" in text
+    assert ("|g|" in text) == (width >= 26 + 20 * 2)
+
+
+@pytest.mark.parametrize(
+    ("step", "name"),
+    [(0, "at the start"), (90, "90 steps (1 epoch)"), (100, "100 steps"), (5400, "5,400 steps (60 epochs)")],
+)
+def test_stage_names(step, name):
+    assert stage_name(step, 90) == name
+
+
+def test_without_the_standard_set_two_remain(mnist):
+    settings = lab.CompareSettings(standard=False, objective=("gce:q=0.5",), temperatures="1")
+    names = [str(one) for one in compared_objectives(settings)[0]]
+    assert names == ["zero_one", "cross_entropy", "gce:q=0.5"]
+
+
+def test_more_examples_than_there_are_is_said_at_once(mnist):
+    with pytest.raises(lab.InputError, match="--examples must be at most 9,000"):
+        lab.compare(lab.CompareSettings(examples=10_000), mnist)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stages": "5,1"}, "--stages"),
+        ({"stages": ""}, "--stages"),
+        ({"stages": "1.5"}, "--stages"),
+        ({"temperatures": "0,1"}, "--temperatures"),
+        ({"temperatures": "a"}, "--temperatures"),
+        ({"seeds": 0}, "--seeds"),
+        ({"examples": 1}, "--examples"),
+    ],
+)
+def test_wrong_settings_are_refused_when_made(options, message):
+    with pytest.raises(lab.InputError, match=message):
+        lab.CompareSettings(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hidden": "5,x"}, "--hidden"),
+        ({"hidden": "0"}, "--hidden"),
+        ({"learning_rate": 0.0}, "--learning-rate"),
+        ({"learning_rate": float("nan")}, "--learning-rate"),
+        ({"batch_size": 0}, "--batch-size"),
+    ],
+)
+def test_wrong_training_settings_are_refused_when_made(options, message):
+    with pytest.raises(lab.InputError, match=message):
+        lab.TrainingSettings(**options)
+
+
+class TestRuns:
+    def test_a_run_comes_back_as_it_was(self, tmp_path, comparison, small_settings):
+        with lab.new_run(tmp_path / "runs", "compare", small_settings, lab.describe(precision="highest")) as run:
+            assert not list((tmp_path / "runs").glob("[!.]*"))  # nothing to see until it is whole
+            run.save_results(comparison)
+        xarray.testing.assert_identical(lab.Run(run.path).results(), comparison)
+        assert run.path.name.endswith("-compare")
+        assert lab.Run(run.path).config()["stages"] == "0,20"
+        environment = lab.Run(run.path).environment()
+        assert environment["packages"]["jax"] == jax.__version__
+        assert environment["precision"]["matmul"] == "highest"
+
+    @pytest.mark.parametrize("trouble", [RuntimeError("broken"), KeyboardInterrupt()])
+    def test_a_run_that_fails_leaves_nothing(self, tmp_path, small_settings, trouble):
+        with pytest.raises(type(trouble)), lab.new_run(tmp_path, "compare", small_settings, {}) as run:
+            (run.path / "half").write_text("written")
+            raise trouble
+        assert not list(tmp_path.iterdir())
+
+    def test_two_runs_in_one_second_do_not_meet(self, tmp_path, small_settings):
+        for _ in range(3):
+            with lab.new_run(tmp_path, "compare", small_settings, {}):
+                pass
+        assert len(list(tmp_path.iterdir())) == 3
+
+    def test_a_folder_that_cannot_be_made_is_said_before_any_work(self, tmp_path, small_settings):
+        (tmp_path / "file").write_text("in the way")
+        with pytest.raises(lab.InputError, match="Name another folder with --out"):
+            with lab.new_run(tmp_path / "file", "compare", small_settings, {}):
+                pytest.fail("the work began")
+
+    def test_damaged_results_are_named(self, tmp_path, comparison, small_settings):
+        with lab.new_run(tmp_path, "compare", small_settings, {}) as run:
+            run.save_results(comparison)
+        path = run.path / "results.nc"
+        whole = path.read_bytes()
+        for damaged in (b"", whole[: len(whole) // 2], b"not a netCDF file" * 100):
+            path.write_bytes(damaged)
+            with pytest.raises(lab.DataError, match=r"results\.nc is damaged"):
+                lab.Run(run.path).results()
+        path.unlink()
+        with pytest.raises(lab.DataError, match=r"holds no results\.nc"):
+            lab.Run(run.path).results()
+
+    def test_a_write_that_fails_keeps_the_old_file(self, tmp_path):
+        path = tmp_path / "results.nc"
+        write_bytes(path, b"old")
+        with pytest.raises(TypeError):
+            write_bytes(path, "no bytes")  # pyright: ignore[reportArgumentType]
+        assert path.read_bytes() == b"old"
+        assert [one.name for one in tmp_path.iterdir()] == ["results.nc"]
