@@ -172,9 +172,7 @@ def main() -> None:
         import ensurepip  # noqa: F401
         import venv as _  # noqa: F401
     except ImportError:
-        sys.exit(
-            f"make: {sys.executable} cannot make virtual environments. Debian, Ubuntu: install python3-venv."
-        )
+        sys.exit(f"make: {sys.executable} cannot make virtual environments. Debian, Ubuntu: install python3-venv.")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:

@@ -51,8 +51,8 @@ SWEPT = ("cross_entropy", "expected_error", "centred_expected_error", "sigmoid_m
 
 MARGIN_EDGES = np.sinh(np.linspace(-np.arcsinh(40.0), np.arcsinh(40.0), 81))  # fine at 0, where it matters
 DIFFERENCE_STEPS = (0.001, 0.01, 0.1, 1.0)  # h of the finite differences
-DIFFERENCE_WEIGHTS = 24  # weights they are taken at, per network and stage
-LINE_OFFSETS = np.linspace(-2.0, 2.0, 801)  # of the one weight that is moved
+DIFFERENCE_WEIGHTS = 16  # weights they are taken at, per network and stage
+LINE_OFFSETS = np.linspace(-2.0, 2.0, 401)  # of the one weight that is moved
 LINE_EXAMPLES = 100  # few enough for the steps of accuracy to be seen
 LINE_OBJECTIVES = (
     "zero_one",
@@ -277,7 +277,9 @@ def _changed_weights(
     slopes = np.asarray(_cross_entropy_slopes(network.apply, parameters, images, labels))
     # Weights on pixels that are black in every image move nothing: they would make any loss look flat.
     alive = np.flatnonzero(slopes)
-    chosen = np.asarray(jax.random.choice(key, alive, (min(DIFFERENCE_WEIGHTS, len(alive)),), replace=False))
+    # Drawn by NumPy: the number of such weights differs from stage to stage, and JAX would compile for each.
+    draw = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    chosen = draw.choice(alive, min(DIFFERENCE_WEIGHTS, len(alive)), replace=False)
     found = np.asarray(differences(network.apply, parameters, images, labels, chosen))
     of_accuracy, of_loss, expected = found[:, :, 0], found[:, :, 1], slopes[chosen]
     few = slice(LINE_EXAMPLES)

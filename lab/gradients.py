@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from lab.objectives import Definition, Objective
@@ -24,7 +25,7 @@ class ObjectiveGradients(NamedTuple):
 
 
 def cotangents(
-    objectives: Sequence[Objective], logits: Float[Array, "batch classes"], labels: Int[Array, " batch"]
+    objectives: Sequence[Objective], logits: Float[Array, "batch classes"], labels: Int[Array | np.ndarray, " batch"]
 ) -> tuple[Float[Array, "objectives batch"], Float[Array, "objectives batch classes"]]:
     """Per-example values and their derivatives with respect to the logits, for every objective.
 
@@ -59,8 +60,8 @@ def cotangents(
 def objective_gradients(
     apply: Callable[..., Any],
     parameters: Any,
-    images: Float[Array, "batch pixels"],
-    labels: Int[Array, " batch"],
+    images: Float[Array | np.ndarray, "batch pixels"],
+    labels: Int[Array | np.ndarray, " batch"],
     objectives: Sequence[Objective],
     *,
     precision: str = "highest",

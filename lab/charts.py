@@ -1,0 +1,338 @@
+"""Charts: each kind of picture, defined once.
+
+A chart names its data and does not hold them (see `lab.series`): the static figure repeats it once per stage,
+the page shows one stage at a time.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+
+from lab.palette import DASHED, EXAMPLES, INK, KNOWN, SOLID, colour, dash
+
+LABELS = {
+    "norm": "gradient norm",
+    "effective_examples": "examples that carry it",
+    "cosine": "cosine with cross entropy",
+}
+
+
+def _data(name: str) -> alt.NamedData:
+    return alt.NamedData(name=name)
+
+
+def _interval(unit: str, digits: str) -> list[alt.Tooltip]:
+    """Tooltips of a mean, its interval and its n."""
+    return [
+        alt.Tooltip("mean:Q", title=unit, format=digits),
+        alt.Tooltip("low:Q", title="95 % from", format=digits),
+        alt.Tooltip("high:Q", title="to", format=digits),
+        alt.Tooltip("n:Q", title="networks"),
+    ]
+
+
+def cosines(labels: Sequence[str], lowest: float, *, room: str = "true") -> alt.LayerChart:
+    """Heat map of cosines; columns carry the numbers of the rows, so that no name stands on its head.
+
+    Cells say their number where the expression `room` is true.
+    """
+    bare = {"ticks": False, "domain": False, "grid": False, "title": None}
+    y = alt.Y("row:N", sort=list(labels), axis=alt.Axis(**bare, labelLimit=250, labelPadding=6))
+    x = alt.X("place:O", axis=alt.Axis(**bare, labelAngle=0))
+    # White is perpendicular in every picture; the orange half is there only where a cosine is negative.
+    negative = lowest < 0
+    shade = alt.Color(
+        "mean:Q",
+        scale=alt.Scale(
+            domain=[-1, -0.5, 0, 0.5, 1] if negative else [0, 0.5, 1],
+            range=["#b35806", "#f1a340"] * negative + ["#f7f7f7", "#92bfe0", "#08519c"],
+        ),
+        legend=alt.Legend(title="cosine", orient="bottom", direction="horizontal", gradientLength=160),
+    )
+    base = alt.Chart().encode(x=x, y=y)
+    cells = base.transform_filter("datum.n > 0").mark_rect(stroke="#ffffff", strokeWidth=1).encode(
+        color=shade,
+        tooltip=[
+            alt.Tooltip("row:N", title="objective"),
+            alt.Tooltip("column:N", title="with"),
+            *_interval("cosine", ".3f"),
+        ],
+    )
+    empty = base.transform_filter("datum.n == 0").mark_rect(fill="#d6d6d6", tooltip=False)
+    dead = (
+        base.mark_text(align="left", dx=-6, fontSize=10, fill="#333333", tooltip=False)
+        .encode(text="dead:N")
+        .transform_filter("datum.dead != '' && datum.place == 1")
+    )
+    dark = "datum.mean > 0.75 || datum.mean < -0.85"
+    numbers = (
+        base.mark_text(fontSize=10, tooltip=False)
+        .encode(
+            text=alt.Text("mean:Q", format=".2f"),
+            fill=alt.condition(dark, alt.value("#ffffff"), alt.value("#222222")),
+            opacity=alt.condition(room, alt.value(1), alt.value(0)),
+        )
+        .transform_filter("datum.n > 0")
+    )
+    return alt.layer(cells, empty, numbers, dead, data=_data("cosines"))
+
+
+def temperatures(
+    measure: str, keys: Sequence[str], at: Sequence[float], span: tuple[float, float], *, legend: bool = False
+) -> alt.LayerChart:
+    """One diagnostic over temperature: a line per objective, a band for its interval over networks.
+
+    `span` is from where to where the values go.
+    """
+    floor, top = span
+    logarithmic = measure != "cosine"
+    x = alt.X(
+        "temperature:Q",
+        scale=alt.Scale(type="log", nice=False, padding=8),
+        axis=alt.Axis(values=list(at), format="~g", grid=False, labelOverlap="greedy", labelSeparation=7),
+        title="temperature T (logits)",
+    )
+    scale = alt.Scale(type="log", nice=False) if logarithmic else alt.Scale(zero=True)
+    steps = (1,) if top > 100 * floor else (1, 2, 5)
+    ticks = [m * 10.0**k for k in range(-8, 9) for m in steps] if logarithmic else alt.Undefined
+    y = alt.Y("mean:Q", scale=scale, title=LABELS[measure], axis=alt.Axis(values=ticks, tickCount=5, format="~g"))
+    # An interval that reaches 0 has no place on a logarithmic axis: it is cut at the lower end.
+    low = f"max(datum.low, {floor!r})" if logarithmic else "datum.low"
+    base = (
+        alt.Chart()
+        .transform_filter(f"datum.measure == '{measure}' && isValid(datum.mean)")
+        .transform_filter(f"datum.mean > {floor!r}" if logarithmic else "true")
+        .transform_calculate(
+            bottom=f"isValid(datum.low) ? {low} : datum.mean",
+            top="isValid(datum.high) ? datum.high : datum.mean",
+        )
+        .encode(x=x, color=colour(keys, legend=legend))
+    )
+    line = base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash(keys, legend=legend))
+    points = base.mark_circle(size=26, opacity=1).encode(
+        y=y,
+        tooltip=[
+            alt.Tooltip("key:N", title="objective"),
+            alt.Tooltip("temperature:Q", title="T"),
+            *_interval(LABELS[measure], ".3~g"),
+        ],
+    )
+    band = base.mark_area(opacity=0.12).encode(y=alt.Y("bottom:Q", scale=scale, title=LABELS[measure]), y2="top:Q")
+    return alt.layer(band, line, points, data=_data("temperatures"))
+
+
+def deaths(keys: Sequence[str]) -> alt.LayerChart:
+    """In how many networks each objective's gradient died, by temperature."""
+    base = (
+        alt.Chart()
+        .transform_filter("datum.measure == 'dead'")
+        .encode(
+            x=alt.X("temperature:O", title="temperature T (logits)", axis=alt.Axis(labelAngle=0, grid=False, labelOverlap="greedy", labelSeparation=7, format="~g")),
+            y=alt.Y("key:N", sort=list(keys), title=None, axis=alt.Axis(grid=False, labelLimit=150, domain=False)),
+        )
+    )
+    cells = base.mark_rect(color="#D55E00").encode(
+        opacity=alt.Opacity("share:Q", scale=alt.Scale(domain=[0, 1], range=[0.06, 0.6]), legend=None),
+        tooltip=[
+            alt.Tooltip("key:N", title="objective"),
+            alt.Tooltip("temperature:Q", title="T"),
+            alt.Tooltip("mean:Q", title="dead in"),
+            alt.Tooltip("n:Q", title="of networks"),
+        ],
+    )
+    counts = base.mark_text(fontSize=11, fontWeight="bold", tooltip=False).encode(text="mean:Q")
+    return alt.layer(
+        cells.transform_calculate(share="datum.mean / datum.n"),
+        counts.transform_filter("datum.mean > 0"),
+        data=_data("temperatures"),
+    )
+
+
+def _margin_axis(
+    domain: tuple[float, float], ticks: Sequence[float], title: str | None = None, *, field: str = "low"
+) -> alt.X:
+    shown = [tick for tick in ticks if domain[0] <= tick <= domain[1]]
+    return alt.X(
+        f"{field}:Q",
+        scale=alt.Scale(type="symlog", constant=1, domain=list(domain), nice=False),
+        axis=alt.Axis(values=shown, grid=False, labelOverlap=False),
+        title=title,
+    )
+
+
+def _bins(chart: Any, edges: Sequence[float], *lists: str) -> Any:
+    """One row per bin, with its ends: the lists of each row taken apart."""
+    at = f"{list(edges)!r}"
+    return chart.transform_flatten(["bin", *lists]).transform_calculate(
+        low=f"{at}[datum.bin]", high=f"{at}[datum.bin + 1]"
+    )
+
+
+def _zero(one_row: alt.Chart) -> alt.Chart:
+    """A vertical line at 0, from data with one row to a picture."""
+    # No data of its own: a layer that has them breaks Vega-Lite's facets.
+    return one_row.mark_rule(strokeWidth=1, opacity=0.7, strokeDash=[3, 2], tooltip=False).encode(x=alt.XDatum(0))
+
+
+def margins(edges: Sequence[float], domain: tuple[float, float], keys: Sequence[str]) -> alt.LayerChart:
+    """Share of weight per margin bin of every objective, one of them (`focus`) brought forward; grey: examples.
+
+    For the page: parameters `stage`, `temperature` and `focus` choose what is shown.
+    """
+    ticks = [-30, -10, -3, -1, 0, 1, 3, 10, 30]
+    title = "margin (logits): wrong answers left of 0, right answers right of it"
+    x, middle = (_margin_axis(domain, ticks, title, field=field) for field in ("low", "middle"))
+    y = alt.Y("share:Q", title="share per bin (%)", axis=alt.Axis(tickCount=5))
+    here = "datum.stage == stage"
+    tooltip = [
+        alt.Tooltip("low:Q", title="margin from"),
+        alt.Tooltip("high:Q", title="to"),
+        alt.Tooltip("share:Q", title="share (%)"),
+    ]
+    bar = {"x": x, "x2": "high:Q", "y": y, "y2": alt.datum(0), "tooltip": tooltip}
+    examples = _bins(alt.Chart(_data("examples")).transform_filter(here), edges, "share")
+    weights = alt.Chart(_data("weights")).transform_filter(here)
+    shown = weights.transform_filter("datum.t === null ? datum.table : datum.t == temperature")
+    reference = weights.transform_filter("datum.title == 'cross_entropy' && focus != 'cross_entropy'")
+    centred = {"middle": "(datum.low + datum.high) / 2"}
+    lines = _bins(shown, edges, "share").transform_calculate(**centred)
+    focused = _bins(shown.transform_filter("datum.key == focus"), edges, "share")
+    return alt.layer(
+        examples.mark_rect(color=EXAMPLES, opacity=0.45, clip=True).encode(**bar),
+        focused.mark_rect(opacity=0.45, clip=True).encode(**bar, color=colour(keys)),
+        lines.mark_line(strokeWidth=2, interpolate="monotone", clip=True, tooltip=False).encode(
+            x=middle,
+            y=y,
+            color=colour(keys),
+            strokeDash=dash(keys),
+            detail="title:N",
+            opacity=alt.condition("focus == 'all' || datum.key == focus", alt.value(1), alt.value(0.13)),
+        ),
+        _bins(reference, edges, "share")
+        .transform_calculate(**centred)
+        .mark_line(strokeWidth=2, interpolate="monotone", clip=True, tooltip=False)
+        .encode(x=middle, y=y, color=colour(keys)),
+        _zero(alt.Chart(_data("examples")).transform_filter(here)),
+    )
+
+
+def ridges(
+    edges: Sequence[float],
+    domain: tuple[float, float],
+    keys: Sequence[str],
+    titles: Sequence[str],
+    stages: Sequence[str],
+) -> alt.FacetChart:
+    """Where each objective (a row) looks at each stage: its weight by margin over the grey examples."""
+    x = _margin_axis(domain, [-10, -3, 0, 3, 10] if max(domain) > 5 else [-3, -1, 0, 1, 3])
+    quiet = alt.Axis(labels=False, ticks=False, domain=False, grid=False, title=None)
+    base = alt.Chart()
+    one_row = base.transform_filter("datum.bin == 0")
+    steps = {"interpolate": "step-after", "line": False, "clip": True, "tooltip": False}
+    panel = alt.layer(
+        base.mark_area(color=EXAMPLES, opacity=0.4, **steps).encode(x=x, y=alt.Y("examples:Q", axis=quiet)),
+        base.mark_area(opacity=0.75, **steps).encode(x=x, y=alt.Y("share:Q", axis=quiet), color=colour(keys)),
+        _zero(one_row),
+        one_row.mark_text(align="left", baseline="top", dx=2, dy=2, fontSize=11).encode(
+            x=alt.value(0), y=alt.value(0), text="carried:N"
+        ),
+        data=_data("ridges"),
+    )
+    beside = alt.Header(labelAngle=0, labelAlign="left", labelFontWeight="normal", labelFontSize=11)
+    chart = panel.properties(width=190, height=34).facet(
+        row=alt.Row("title:N", sort=list(titles), title=None, header=beside),
+        column=alt.Column("stage:N", sort=list(stages), title=None),
+        spacing={"row": 5, "column": 14},
+    )
+    # Taken apart before the panels are made: a panel that takes its own data apart gets everybody's.
+    return _bins(chart, edges, "share", "examples")
+
+
+_CURVES = "datum.value == 'zero_one' ? 'error' : 'error smoothed, T = 0.1'"
+
+
+def staircase(family: str, quantity: str) -> alt.LayerChart:
+    """The error and its smoothed form, or the loss, along one weight: its value or its slope."""
+    names = {"error": "error", "loss": "cross entropy"}
+    title = names[family] if quantity == "value" else f"slope of {names[family]}"
+    curves = ["zero_one", "expected_error:temperature=0.1", "cross_entropy"]
+    chosen = [KNOWN[curve.split(":")[0]] for curve in curves]
+    named = family == "error" and quantity == "value"
+    key = alt.Legend(title=None, orient="bottom", values=curves[:2], labelExpr=_CURVES) if named else None
+    here = alt.Chart().transform_filter(f"datum.family == '{family}' && datum.quantity == '{quantity}'")
+    base = here.transform_flatten(["offset", "value"]).encode(
+        x=alt.X("offset:Q", title="change of the weight", axis=alt.Axis(grid=False, tickCount=5)),
+        y=alt.Y("value:Q", title=title, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=5)),
+        color=alt.Color("curve:N", scale=alt.Scale(domain=curves, range=[one for one, _ in chosen]), legend=key),
+        tooltip=[alt.Tooltip("curve:N"), alt.Tooltip("offset:Q"), alt.Tooltip("value:Q", format=".4~g")],
+    )
+    stairs = base.transform_filter("datum.curve == 'zero_one'").mark_line(strokeWidth=1.4, interpolate="step-after")
+    smooth = base.transform_filter("datum.curve != 'zero_one'").mark_line(strokeWidth=2.2)
+    lines = [stairs, smooth] if family == "error" else [smooth]
+    return alt.layer(_zero(here), *lines, data=_data("staircase"))
+
+
+QUOTIENTS = {
+    "still": ("accuracy: quotient is exactly 0 (% of weights)", INK, SOLID),
+    "deviation": ("cross entropy: quotient off its gradient (%)", "#0072B2", SOLID),
+}
+
+
+def differences(steps: Sequence[float], *, legend: bool) -> alt.LayerChart:
+    """How wrong finite differences are, of accuracy and of cross entropy, over their step h."""
+    labels = [label for label, _, _ in QUOTIENTS.values()]
+    key = alt.Legend(title=None, orient="bottom", labelLimit=400, symbolOpacity=1, symbolType="stroke") if legend else None
+    base = (
+        alt.Chart()
+        .transform_calculate(
+            label=f"datum.measure == 'still' ? '{labels[0]}' : '{labels[1]}'",
+            bottom="isValid(datum.low) ? max(datum.low, 0) : datum.mean",
+            top="isValid(datum.high) ? min(datum.high, 100) : datum.mean",
+        )
+        .encode(
+            x=alt.X(
+                "h:Q",
+                scale=alt.Scale(type="log", nice=False, padding=8),
+                axis=alt.Axis(values=list(steps), format="~g", grid=False),
+                title="step h of the weight",
+            ),
+            color=alt.Color(
+                "label:N",
+                scale=alt.Scale(domain=labels, range=[one for _, one, _ in QUOTIENTS.values()]),
+                legend=key,
+            ),
+        )
+    )
+    axis = alt.Axis(values=[0, 20, 40, 60, 80, 100], labelOverlap=False)
+    y = alt.Y("mean:Q", title="%", scale=alt.Scale(domain=[0, 104], nice=False), axis=axis)
+    band = base.mark_area(opacity=0.15, clip=True).encode(y=alt.Y("bottom:Q", title="%"), y2="top:Q")
+    points = base.mark_circle(size=36, opacity=1).encode(
+        y=y, tooltip=[alt.Tooltip("label:N", title="what"), alt.Tooltip("h:Q"), *_interval("%", ".3~g")]
+    )
+    return alt.layer(band, base.mark_line(strokeWidth=2).encode(y=y), points, data=_data("differences"))
+
+
+def learning(measure: str, title: str) -> alt.Chart:
+    """One measure of each part of the data over the epochs."""
+    splits = {"train": (EXAMPLES, SOLID), "validation": ("#E69F00", DASHED), "test": (INK, SOLID)}
+    key = alt.Legend(title=None, orient="bottom", direction="horizontal")
+    return (
+        alt.Chart(_data("learning"))
+        .transform_filter(f"datum.measure == '{measure}'")
+        .mark_line(strokeWidth=2, point=True)
+        .encode(
+            x=alt.X("epoch:Q", title="epochs", axis=alt.Axis(tickMinStep=1, grid=False)),
+            y=alt.Y("value:Q", title=title, scale=alt.Scale(zero=measure == "loss")),
+            color=alt.Color(
+                "split:N",
+                scale=alt.Scale(domain=list(splits), range=[c for c, _ in splits.values()]),
+                legend=key,
+            ),
+            strokeDash=alt.StrokeDash(
+                "split:N",
+                scale=alt.Scale(domain=list(splits), range=[d for _, d in splits.values()]),
+                legend=key,
+            ),
+        )
+    )

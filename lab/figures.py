@@ -1,0 +1,215 @@
+"""Figures: static pictures of a run, PNG and SVG, drawn from its folder without JAX.
+
+Each function takes results and gives a chart whose title says what these results show, or that they cannot say.
+"""
+
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import altair as alt
+
+from lab import charts, headlines, series
+from lab.findings import caption
+from lab.palette import look
+from lab.runs import Run, write_bytes
+
+if TYPE_CHECKING:
+    import xarray
+
+SCALE = 2  # of the PNGs: sharp on the screens of today
+
+
+def draw(run: Run) -> list[Path]:
+    """Writes every figure of a run to `run.figures`, as <name>.png and <name>.svg; returns their paths.
+
+    Raises: DataError if the run's results are missing or damaged; OSError naming the file that cannot be written.
+    """
+    import vl_convert
+
+    results = run.results()
+    run.figures.mkdir(exist_ok=True)
+    paths = []
+    for figure in LEARNING if "epoch" in results.dims else COMPARISON:
+        svg = vl_convert.vegalite_to_svg(figure(results).to_dict(), vl_version=vega_lite_version())
+        content = {"svg": svg.encode(), "png": vl_convert.svg_to_png(svg, scale=SCALE)}
+        for kind, of_kind in content.items():
+            paths.append(run.figures / f"{figure.__name__}.{kind}")
+            write_bytes(paths[-1], of_kind)
+    return paths
+
+
+def vega_lite_version() -> str:
+    """The version of Vega-Lite that the charts are written in, "6.1"."""
+    return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+
+
+def staircase(results: "xarray.Dataset") -> alt.VConcatChart:
+    """Error and cross entropy along one weight, and their slopes, at the stage with the most steps to be seen."""
+    stages = series.stage_titles(results)
+    along = results["line"].isel(seed=0).sel(curve="zero_one").values
+    stage = stages[max(range(len(stages)), key=lambda s: len(set(along[s])))]
+    rows = [row for row in series.staircase_rows(results) if row["stage"] == stage]
+    panels = [
+        [charts.staircase(family, quantity).properties(width=360, height=200) for family in ("error", "loss")]
+        for quantity in ("value", "slope")
+    ]
+    note = (
+        f"One network, {stage}; {results.attrs['line_examples']} digits; the weight on which cross entropy depends "
+        "most is moved, all others stand still (dashed: where it is). Smoothed: expected_error T=0.1. "
+        "Below: slopes, differences of neighbouring points; the needles of "
+        "the error grow without end as the points move together, and are cut here."
+    )
+    chart = alt.vconcat(*(alt.hconcat(*row, spacing=30) for row in panels), spacing=18)
+    return _titled(chart, headlines.staircase(results), note, results, width=860, staircase=rows)
+
+
+def differences(results: "xarray.Dataset") -> alt.FacetChart:
+    """How wrong the difference quotients of accuracy and of cross entropy are, by step and stage."""
+    panel = charts.differences([float(h) for h in results["h"].values], legend=True)
+    note = (
+        f"(f(w + h) - f(w - h)) / 2h for {results.attrs['difference_weights']} weights drawn at random in each network; "
+        f"cross entropy's is held against the gradient from autodiff. {intervals(results)}"
+    )
+    chart = _by_stage(panel, results, width=190, height=190, columns=4)
+    return _titled(chart, headlines.differences(results), note, results, width=_width(results, 4, 208), differences=series.difference_rows(results))
+
+
+def cosines(results: "xarray.Dataset") -> alt.FacetChart:
+    """Cosines between the gradients of all objectives of the table, by stage."""
+    rows = series.cosine_rows(results)
+    labels = series.numbered(results)
+    panel = charts.cosines(labels, lowest(rows))
+    note = "Cosine of the angle between two objectives' gradients at the same weights: 1 the same way, 0 perpendicular."
+    chart = _by_stage(panel, results, width=28 * len(labels), height=24 * len(labels), columns=2)
+    chart = chart.resolve_axis(x="independent")  # a row of numbers under every panel
+    return _titled(chart, headlines.cosines(results), note, results, width=_width(results, 2, 28 * len(labels) + 20) + 140, cosines=rows)
+
+
+def lowest(rows: series.Rows) -> float:
+    """The lowest mean among rows, 0 if there is none."""
+    return min((row["mean"] for row in rows if row["mean"] is not None), default=0.0)
+
+
+def margins(results: "xarray.Dataset") -> alt.FacetChart:
+    """Where on the margin axis each objective's weight lies, beside the examples; a row each, by stage."""
+    chart = charts.ridges(
+        series.margin_edges(results),
+        series.margin_domain(results),
+        series.keys(results),
+        [str(title) for title in series.in_table(results)["title"].values],
+        series.stage_titles(results),
+    )
+    note = (
+        "Across: the hard margin (logits), wrong answers left of the dashed line, right ones right of it; bins widen away "
+        "from 0. Colour: share of the objective's weight |dl/dz_y| in each bin. Grey: share of examples. "
+        "Means over the networks, each shape drawn to its own height. The number: how many "
+        "examples carry the gradient."
+    )
+    return _titled(chart, headlines.margins(results), note, results, width=_width(results, 4, 204) + 120, ridges=series.ridge_rows(results))
+
+
+def temperatures(results: "xarray.Dataset") -> alt.VConcatChart:
+    """Norm, effective examples, cosine with cross entropy and deaths over temperature, by stage."""
+    rows = series.temperature_rows(results)
+    keys = series.swept_keys(results)
+    at = series.swept_temperatures(results)
+    panels: list[Any] = [
+        charts.temperatures(measure, keys, at, span(rows, measure), legend=True)
+        for measure in series.TEMPERATURE_MEASURES
+    ]
+    panels.append(charts.deaths(keys))
+    heights = [150, 150, 150, 20 * len(keys)]
+    parts = [
+        _by_stage(panel, results, width=200, height=height, columns=4, named=i == 0)
+        for i, (panel, height) in enumerate(zip(panels, heights, strict=True))
+    ]
+    note = (
+        "From above: gradient norm; how many examples carry the gradient, (sum w)^2 / sum w^2; cosine with cross "
+        "entropy at T = 1; in how many networks the gradient is exactly 0 or lost in float32 (dead). "
+        f"{intervals(results)}"
+    )
+    chart = alt.vconcat(*parts, spacing=14)
+    return _titled(chart, headlines.temperatures(results), note, results, width=_width(results, 4, 218) + 60, temperatures=rows)
+
+
+def span(rows: series.Rows, measure: str) -> tuple[float, float]:
+    """Where a logarithmic axis for `measure` begins and ends: half the smallest mean above 0, and the largest."""
+    means = [row["mean"] for row in rows if row["measure"] == measure and row["mean"]]
+    return min((mean for mean in means if mean > 0), default=1.0) / 2, max(means, default=1.0)
+
+
+def intervals(results: "xarray.Dataset") -> str:
+    """What the bands in a picture are."""
+    n = results.sizes["seed"]
+    return f"Bands: 95 % t intervals of the mean over {n} networks." if n > 1 else "One network: no interval."
+
+
+def learning(results: "xarray.Dataset") -> alt.HConcatChart:
+    """Loss and accuracy of one network over its epochs."""
+    panels = [charts.learning("loss", "loss"), charts.learning("accuracy", "accuracy (%)")]
+    chart = alt.hconcat(*(panel.properties(width=340, height=220) for panel in panels), spacing=30)
+    return _titled(
+        chart, headlines.learning(results), "n = 1 network.", results, width=800, learning=series.learning_rows(results)
+    )
+
+
+COMPARISON: Sequence[Callable[["xarray.Dataset"], alt.TopLevelMixin]] = (
+    staircase,
+    differences,
+    cosines,
+    margins,
+    temperatures,
+)
+LEARNING: Sequence[Callable[["xarray.Dataset"], alt.TopLevelMixin]] = (learning,)
+
+
+def _by_stage(
+    panel: alt.LayerChart, results: "xarray.Dataset", *, width: int, height: int, columns: int, named: bool = True
+) -> alt.FacetChart:
+    """The panel once per stage, in the order of training."""
+    stages = series.stage_titles(results)
+    facet = alt.Facet("stage:N", sort=stages, title=None, header=alt.Header() if named else alt.Header(labelExpr="''"))
+    return panel.properties(width=width, height=height).facet(facet, columns=min(columns, len(stages)), spacing=18)
+
+
+def _titled(
+    chart: Any, headline: str, note: str, results: "xarray.Dataset", *, width: int, **data: series.Rows
+) -> Any:
+    """The chart with its finding above it, what is drawn and where it comes from below that, and its data.
+
+    `width` is the chart's, about, in pixels: lines of text are broken to fit it.
+    """
+    width = max(width, 620)
+    title = alt.Title(
+        _lines(headline, round(width / 8.5)),
+        subtitle=_lines(f"{note} {source(results)}", round(width / 5.7)),
+        anchor="start",
+        fontSize=16,
+        subtitleFontSize=12,
+        subtitlePadding=6,
+        offset=16,
+    )
+    return chart.properties(title=title, datasets=data, padding=14, background="white").configure(**look())
+
+
+def source(results: "xarray.Dataset") -> str:
+    """Data, network, recipe and counts."""
+    if "seed" in results.dims:
+        return caption(results)
+    return f"{results.attrs['data']}. Network {results.attrs['network']}, {results.attrs['recipe']}."
+
+
+def _lines(text: str, chars: int) -> list[str]:
+    """Lines of at most `chars` characters and of about one length; a number keeps its % sign."""
+    text = text.replace(" %", "\u00a0%")
+    lines = textwrap.wrap(text, chars, break_on_hyphens=False)
+    even = len(text) // len(lines) + 12
+    closer = textwrap.wrap(text, min(chars, even), break_on_hyphens=False)
+    return closer if len(closer) == len(lines) else lines
+
+
+def _width(results: "xarray.Dataset", columns: int, width: int) -> int:
+    """Of as many panels as there are stages, `columns` to a row."""
+    return 60 + width * min(columns, results.sizes["stage"])

@@ -1,0 +1,142 @@
+"""Headlines: what each picture shows, in one sentence computed from the results.
+
+Where the results say the opposite so does the headline, and where they cannot tell it says that.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lab import series
+from lab.statistics import Interval, mean_interval
+
+if TYPE_CHECKING:
+    import xarray
+
+NEARLY = 0.9  # a cosine above this: 26 degrees or less
+
+
+def staircase(results: "xarray.Dataset") -> str:
+    """How much of the way along one weight accuracy and cross entropy are flat."""
+    error, loss = (100 * series.flat_share(results, curve) for curve in ("zero_one", "cross_entropy"))
+    if error > loss:
+        return (
+            f"Along one weight accuracy is flat on {error:.0f} % of the way and jumps elsewhere; "
+            f"cross entropy is flat on {loss:.0f} %."
+        )
+    return (
+        f"Along this weight accuracy is no flatter than cross entropy: {error:.0f} % against {loss:.0f} % of the way."
+    )
+
+
+def differences(results: "xarray.Dataset") -> str:
+    """Whether finite differences find a derivative of accuracy, and of cross entropy."""
+    h = float(results["h"].min())
+    still = mean_interval(100 * (1 - results["difference_moved_share"].sel(h=h).mean("stage").values))
+    off = mean_interval(100 * results["difference_loss_deviation"].mean("stage").min("h").values)
+    best = f"cross entropy's come within {off.mean:.2g} % of its gradient"
+    if still.mean > 50:
+        return f"Small steps see nothing of accuracy: at h = {h:g} its quotient is 0 for {still.mean:.0f} % of weights; {best}."
+    return f"Even a step of h = {h:g} changes accuracy for {100 - still.mean:.0f} % of weights; {best}."
+
+
+def cosines(results: "xarray.Dataset") -> str:
+    """Which objective's gradient is furthest from cross entropy's at the last stage, and whether it is far."""
+    last = series.in_table(results).isel(stage=-1)
+    titles = [str(title) for title in last["title"].values]
+    found = [
+        mean_interval(one) for one in last["cosine"].sel(other="cross_entropy").transpose("objective", "seed").values
+    ]
+    others = [(one, title) for one, title in zip(found, titles, strict=True) if one.n and title != "cross_entropy"]
+    stage = series.stage_titles(results)[-1]
+    if not others:
+        return "Accuracy has no direction to compare: its gradient is 0."
+    furthest, title = min(others)
+    said = (
+        f"{_capital(stage)} the gradient furthest from cross entropy's is {title}'s, at cosine {_interval(furthest, 2)}"
+    )
+    if furthest.n < 2:
+        return f"{said}: one network, so this may be chance."
+    if furthest.high < NEARLY:
+        return f"Not every stand-in points where cross entropy points. {said}."
+    if furthest.low >= NEARLY:
+        return f"All stand-ins point nearly where cross entropy points. {said}."
+    return f"Whether all stand-ins point where cross entropy points, these networks cannot tell. {said}."
+
+
+def margins(results: "xarray.Dataset") -> str:
+    """Whether cross entropy looks at wrong answers more than their number would make it."""
+    stage = min(1, results.sizes["stage"] - 1)
+    wrong = results.isel(bin=(results["margin_high"] <= 0).values, stage=stage)
+    pull = 100 * wrong["weight_by_margin"].sel(objective="cross_entropy").sum("bin").values
+    share = 100 * wrong["examples_by_margin"].sum("bin").values
+    more = mean_interval(pull - share)
+    said = (
+        f"{series.stage_titles(results)[stage]} they are {share.mean():.0f} % of the examples and "
+        f"{pull.mean():.0f} % of its weight"
+    )
+    if more.n < 2:
+        return f"Does cross entropy look harder at wrong answers? In this one network, {said}."
+    if more.low > 0:
+        return f"Cross entropy looks harder at wrong answers: {said}."
+    if more.high < 0:
+        return f"Cross entropy looks away from wrong answers: {said}."
+    return f"Whether cross entropy looks harder at wrong answers, these networks cannot tell: {said}."
+
+
+def temperatures(results: "xarray.Dataset") -> str:
+    """Whether a warmer objective's gradient rests on more examples, at the last stage."""
+    stage = series.stage_titles(results)[-1]
+    coldest, warmest = _ends(results)
+    cold = [one.values for one in coldest]
+    warm = [one.values for one in warmest]
+    at = series.swept_temperatures(results)
+    if not cold or len(at) < 2:
+        return f"One temperature was measured, T = {at[0]:g}: what another would change cannot be seen."
+    said = (
+        f"{stage} {_range(cold)} of {results.attrs['examples']:,} examples carry it at T = {at[0]:g}, "
+        f"{_range(warm)} at T = {at[-1]:g}"
+    )
+    more = [mean_interval(b - a) for a, b in zip(cold, warm, strict=True)]
+    if any(one.n < 2 for one in more):
+        return f"Does a warmer gradient rest on more examples? In this one network, {said}."
+    if all(one.low > 0 for one in more):
+        return f"The colder the objective, the fewer examples carry its gradient: {said}."
+    if all(one.high < 0 for one in more):
+        return f"The colder the objective, the more examples carry its gradient: {said}."
+    return f"Not every objective's gradient rests on more examples when it is warmer: {said}."
+
+
+def learning(results: "xarray.Dataset") -> str:
+    """The accuracy on the test images at the end."""
+    final = 100 * float(results["accuracy"].sel(split="test").isel(epoch=-1))
+    epochs = int(results["epoch"].values[-1])
+    return f"After {epochs} epoch{'s' if epochs != 1 else ''} {final:.1f} % of the test images are read rightly."
+
+
+def _ends(results: "xarray.Dataset") -> tuple[list["xarray.DataArray"], list["xarray.DataArray"]]:
+    """Effective examples at the last stage of every objective at its coldest, and at its warmest."""
+    keys = np.array(series.keys(results))
+    swept = np.isfinite(results["temperature"].values) & (keys == results["name"].values)
+    last = results["effective_examples"].isel(stage=-1)
+    coldest, warmest = [], []
+    for key in dict.fromkeys(keys[swept]):
+        of_key = last.isel(objective=swept & (keys == key)).sortby("temperature")
+        if of_key.sizes["objective"] > 1:
+            coldest.append(of_key.isel(objective=0))
+            warmest.append(of_key.isel(objective=-1))
+    return coldest, warmest
+
+
+def _range(values: list) -> str:
+    means = [float(one.mean()) for one in values]
+    low, high = (series.counted(x) for x in (min(means), max(means)))
+    return low if low == high else f"{low} to {high}"
+
+
+def _interval(found: Interval, digits: int) -> str:
+    return found.text(digits) if found.n > 1 else f"{found.mean:.{digits}f}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,98 @@
+"""Palette: the colour and the dash of every objective, the same in every picture, and how charts look.
+
+Ink is `currentColor`: a chart takes the colour of the text around it, light or dark, and is black where there
+is none.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+
+INK = "currentColor"
+FONT = "Helvetica Neue, Arial, Liberation Sans, sans-serif"
+
+# Okabe & Ito's colours, their yellow left out (too faint on white); losses cool, smoothed accuracies warm. What
+# comes close in colour differs in dash.
+SOLID, DASHED, DOTTED, MIXED = [1, 0], [6, 3], [2, 2], [8, 2, 2, 2]
+KNOWN = {
+    "zero_one": (INK, SOLID),
+    "cross_entropy": ("#0072B2", SOLID),
+    "guarded_cross_entropy": ("#56B4E9", DASHED),
+    "squared_error": ("#009E73", SOLID),
+    "brier": ("#44AA99", DASHED),
+    "gce": ("#8E7CC3", SOLID),
+    "crammer_singer": ("#2E8540", DOTTED),
+    "expected_error": ("#D55E00", SOLID),
+    "centred_expected_error": ("#E69F00", MIXED),
+    "sigmoid_margin": ("#CC79A7", DASHED),
+    "ramp": ("#AA4499", DOTTED),
+}
+FURTHER = [("#A6761D", SOLID), ("#6F7F9F", DASHED), ("#B3446C", MIXED), ("#7A8B00", DOTTED)]
+EXAMPLES = "#8a8a8a"  # the histogram of examples, behind everything
+
+
+def styles(keys: Sequence[str]) -> dict[str, tuple[str, list[int]]]:
+    """A colour and a dash for every key, each key once: the known ones their own, others in turn.
+
+    >>> styles(["cross_entropy", "mine"])["mine"]
+    ('#A6761D', [1, 0])
+    """
+    strange = [key for key in dict.fromkeys(keys) if key not in KNOWN]
+    return {
+        key: KNOWN[key] if key in KNOWN else FURTHER[strange.index(key) % len(FURTHER)] for key in dict.fromkeys(keys)
+    }
+
+
+def look() -> dict[str, Any]:
+    """Vega-Lite's configuration, shared by the static figures and the page."""
+    text = {
+        "labelColor": INK,
+        "titleColor": INK,
+        "labelFontSize": 11,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+    }
+    return {
+        "font": FONT,
+        "view": {"stroke": None},
+        "axis": text
+        | {"domainColor": INK, "domainOpacity": 0.4, "tickColor": INK, "tickOpacity": 0.4}
+        | {"gridColor": INK, "gridOpacity": 0.09, "labelOpacity": 0.85},
+        "header": text | {"labelFontWeight": "bold", "labelFontSize": 12},
+        "legend": text | {"symbolStrokeWidth": 2.5, "symbolSize": 220, "labelLimit": 240},
+        "title": {
+            "color": INK,
+            "subtitleColor": INK,
+            "anchor": "start",
+            "fontSize": 12,
+            "subtitleFontSize": 11,
+        },
+        "text": {"fill": INK},
+        "rule": {"stroke": INK},
+    }
+
+
+def _scales(keys: Sequence[str]) -> tuple[alt.Scale, alt.Scale]:
+    chosen = styles(keys)
+    domain = list(chosen)
+    return (
+        alt.Scale(domain=domain, range=[colour for colour, _ in chosen.values()]),
+        alt.Scale(domain=domain, range=[dash for _, dash in chosen.values()]),
+    )
+
+
+def _key(shown: bool) -> alt.Legend | None:
+    if not shown:
+        return None
+    return alt.Legend(title=None, orient="bottom", columns=5, symbolType="stroke", symbolOpacity=1)
+
+
+def colour(keys: Sequence[str], field: str = "key", *, legend: bool = False) -> alt.Color:
+    """The colour channel; its legend, where wanted, shows the dash as well."""
+    return alt.Color(f"{field}:N", scale=_scales(keys)[0], legend=_key(legend))
+
+
+def dash(keys: Sequence[str], field: str = "key", *, legend: bool = False) -> alt.StrokeDash:
+    """The dash channel: the second cue for whoever does not see the colour."""
+    return alt.StrokeDash(f"{field}:N", scale=_scales(keys)[1], legend=_key(legend))

@@ -1,0 +1,279 @@
+"""Series: the numbers that pictures are drawn from, as plain rows for charts.
+
+One function a figure, results in, rows out. Means over networks come with their 95 % interval (`mean`, `low`,
+`high`) and the `n` they rest on; a row's lists (one value per bin, or per offset) run in step.
+"""
+
+import math
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from lab.statistics import mean_interval
+
+if TYPE_CHECKING:
+    import xarray
+
+Rows = list[dict[str, Any]]
+
+TEMPERATURE_MEASURES = ("norm", "effective_examples", "cosine")
+
+
+def rounded(value: float, digits: int = 4) -> float | None:
+    """`value` to a few significant digits, and None (JSON has no NaN) where it is not finite.
+
+    >>> rounded(0.123456), rounded(float("nan"))
+    (0.1235, None)
+    """
+    return float(f"{value:.{digits}g}") if math.isfinite(value) else None
+
+
+def stage_titles(results: "xarray.Dataset") -> list[str]:
+    """The stages as they stand over a picture: "at the start", "after 100 steps"."""
+    names = [str(name) for name in results["stage"].values]
+    return [name if name == "at the start" else f"after {name}" for name in names]
+
+
+def keys(results: "xarray.Dataset") -> list[str]:
+    """For each objective, what it shares with itself at other temperatures: its colour and its place in a legend.
+
+    That is its name if it differs from the defaults in its temperature alone, and its title otherwise.
+    """
+    swept = re.compile(r":temperature=[^,]*")
+    return [
+        str(name) if str(one) == name or swept.fullmatch(str(one).removeprefix(str(name))) else str(title)
+        for one, name, title in zip(
+            results["objective"].values, results["name"].values, results["title"].values, strict=True
+        )
+    ]
+
+
+def in_table(results: "xarray.Dataset") -> "xarray.Dataset":
+    """The objectives that the table shows, along both axes of the cosines."""
+    chosen = results["in_table"].values
+    return results.isel(objective=chosen, other=chosen)
+
+
+def swept_temperatures(results: "xarray.Dataset") -> list[float]:
+    """Every temperature at which some objective was measured, rising."""
+    found = {rounded(float(value)) for value in results["temperature"].values}
+    return sorted(value for value in found if value is not None)
+
+
+def places(results: "xarray.Dataset") -> list[tuple[str, int | None]]:
+    """For each objective its key and its place among the swept temperatures, None where it has none to sweep."""
+    at = swept_temperatures(results)
+    found = []
+    for key, name, value in zip(keys(results), results["name"].values, results["temperature"].values, strict=True):
+        temperature = rounded(float(value))
+        found.append((key, at.index(temperature) if temperature is not None and key == name else None))
+    return found
+
+
+def swept_keys(results: "xarray.Dataset") -> list[str]:
+    """The objectives that have a temperature, in the order of the results."""
+    return list(dict.fromkeys(key for key, place in places(results) if place is not None))
+
+
+def table_keys(results: "xarray.Dataset") -> list[str]:
+    """The objectives of the table, each once at whatever temperature."""
+    return list(dict.fromkeys(keys(in_table(results))))
+
+
+def _interval(values: Any, *, scale: float = 1.0) -> dict[str, Any]:
+    found = mean_interval(scale * np.asarray(values, dtype=float))
+    return {"mean": rounded(found.mean), "low": rounded(found.low), "high": rounded(found.high), "n": found.n}
+
+
+def numbered(results: "xarray.Dataset") -> list[str]:
+    """The table's objectives, each with its number in front."""
+    return [f"{i}  {title}" for i, title in enumerate(in_table(results)["title"].values, start=1)]
+
+
+def per_network(results: "xarray.Dataset", variable: str) -> Float[np.ndarray, "stage objective seed"]:
+    """A variable's values by stage, objective and network; the cosine is the one with cross entropy."""
+    array = results[variable].sel(other="cross_entropy") if variable == "cosine" else results[variable]
+    return array.transpose("stage", "objective", "seed").values
+
+
+def cosine_rows(results: "xarray.Dataset") -> Rows:
+    """Cosines between all objectives of the table: one row per stage and pair; n = 0 where a gradient is 0."""
+    table = in_table(results)
+    titles = [str(title) for title in table["title"].values]
+    labels = numbered(results)
+    cosine = table["cosine"].transpose("stage", "objective", "other", "seed").values
+    dead = ~np.isfinite(cosine).any(axis=(2, 3))
+    said = "dead: its gradient is 0, it has no direction" if len(titles) > 6 else "dead"
+    return [
+        {"stage": stage, "row": labels[i], "column": other, "place": j + 1, "dead": said if dead[s, i] else ""}
+        | {"size": len(titles)}
+        | _interval(cosine[s, i, j])
+        for s, stage in enumerate(stage_titles(results))
+        for i in range(len(titles))
+        for j, other in enumerate(titles)
+    ]
+
+
+def temperature_rows(results: "xarray.Dataset") -> Rows:
+    """Norm, effective examples, cosine with cross entropy and deaths of every objective at every temperature."""
+    temperatures = swept_temperatures(results)
+    # Taken out of xarray once: picking single numbers from it is slow.
+    arrays = {name: per_network(results, name) for name in (*TEMPERATURE_MEASURES, "dead")}
+    rows = []
+    for i, (key, place) in enumerate(places(results)):
+        if place is None:
+            continue
+        for s, stage in enumerate(stage_titles(results)):
+            row = {"stage": stage, "key": key, "temperature": temperatures[place]}
+            rows += [row | {"measure": name} | _interval(arrays[name][s, i]) for name in TEMPERATURE_MEASURES]
+            dead = int(arrays["dead"][s, i].sum())
+            rows.append(row | {"measure": "dead", "mean": dead, "n": results.sizes["seed"]})
+    return rows
+
+
+def margin_edges(results: "xarray.Dataset") -> list[float]:
+    """The edges of the margin's bins: one more than there are bins."""
+    edges = [*results["margin_low"].values, results["margin_high"].values[-1]]
+    return [round(float(edge), 4) for edge in edges]
+
+
+def margin_domain(results: "xarray.Dataset") -> tuple[float, float]:
+    """The part of the margin axis on which any example of any network lies, and 0."""
+    filled = np.flatnonzero(results["examples_by_margin"].values.any(axis=(0, 1)))
+    edges = margin_edges(results)
+    return min(edges[filled[0]], -1.0), max(edges[filled[-1] + 1], 1.0)
+
+
+def _shares(values: Any) -> list[float | None]:
+    return [rounded(100 * float(value), 3) for value in values]
+
+
+def example_rows(results: "xarray.Dataset") -> Rows:
+    """The share of examples (%) in each margin bin, mean over networks: one row per stage."""
+    mean = results["examples_by_margin"].mean("seed").transpose("stage", "bin").values
+    bins = list(range(results.sizes["bin"]))
+    return [
+        {"stage": s, "bin": bins, "share": _shares(one)} for s, one in zip(stage_titles(results), mean, strict=True)
+    ]
+
+
+def weight_rows(results: "xarray.Dataset") -> Rows:
+    """Each objective's share of weight (%) per margin bin: one row per stage and objective.
+
+    `t` is the place of its temperature among the swept ones, None for an objective that has none to sweep.
+    """
+    mean = results["weight_by_margin"].mean("seed").transpose("stage", "objective", "bin").values
+    bins = list(range(results.sizes["bin"]))
+    rows = []
+    for i, (key, place) in enumerate(places(results)):
+        one = results.isel(objective=i)
+        what = {"key": key, "title": str(one["title"].item()), "t": place, "table": bool(one["in_table"])}
+        for s, stage in enumerate(stage_titles(results)):
+            rows.append({"stage": stage} | what | {"bin": bins, "share": _shares(mean[s, i])})
+    return rows
+
+
+def counted(examples: float) -> str:
+    """An effective number of examples as one says it.
+
+    >>> counted(998.2), counted(1.234)
+    ('998', '1.2')
+    """
+    return f"{examples:,.0f}" if examples >= 10 else f"{examples:.2g}"
+
+
+def _peaked(values: Any) -> list[float | None]:
+    """Scaled to a highest value of 1."""
+    return [rounded(float(value), 3) for value in values / (values.max() or 1.0)]
+
+
+def ridge_rows(results: "xarray.Dataset") -> Rows:
+    """For the table's objectives: weight per margin bin beside the examples, each scaled to its own peak."""
+    table = in_table(results)
+    mean = table[["weight_by_margin", "examples_by_margin", "effective_examples"]].mean("seed")
+    dead = table["dead"].all("seed")
+    rows = []
+    for i, key in enumerate(keys(table)):
+        for s, stage in enumerate(stage_titles(results)):
+            at = mean.isel(objective=i, stage=s)
+            silent = bool(dead.isel(objective=i, stage=s))
+            rows.append(
+                {
+                    "stage": stage,
+                    "key": key,
+                    "title": str(table["title"].values[i]),
+                    "carried": "dead" if silent else counted(float(at["effective_examples"])),
+                    "bin": list(range(results.sizes["bin"])),
+                    "share": _peaked(at["weight_by_margin"].values),
+                    "examples": _peaked(mean["examples_by_margin"].isel(stage=s).values),
+                }
+            )
+    return rows
+
+
+STAIRCASE_CURVES = {"zero_one": "error", "expected_error:temperature=0.1": "error", "cross_entropy": "loss"}
+
+
+def staircase_rows(results: "xarray.Dataset") -> Rows:
+    """Error, smoothed error and loss along one weight of the first network, with their slopes.
+
+    A slope is the difference between neighbouring offsets over their distance. Those of the error are 0 or as
+    large as the grid is fine, so they are cut just above the largest slope of its smoothed form.
+    """
+    offset = results["offset"].values
+    rows = []
+    for s, stage in enumerate(stage_titles(results)):
+        at = results["line"].isel(seed=0, stage=s)
+        values = {curve: at.sel(curve=curve).values.astype(float) for curve in STAIRCASE_CURVES}
+        slopes = {curve: np.diff(value) / np.diff(offset) for curve, value in values.items()}
+        largest = 1.3 * np.abs(slopes["expected_error:temperature=0.1"]).max() or 1.0
+        slopes["zero_one"] = np.clip(slopes["zero_one"], -largest, largest)
+        for curve, family in STAIRCASE_CURVES.items():
+            what = {"stage": stage, "curve": curve, "family": family}
+            # Seven digits: with four a nearly level loss would be drawn as a staircase of its own.
+            along = {"offset": _list(offset, 5), "value": _list(values[curve], 7)}
+            rows.append(what | {"quantity": "value"} | along)
+            along = {"offset": _list((offset[1:] + offset[:-1]) / 2, 5), "value": _list(slopes[curve], 4)}
+            rows.append(what | {"quantity": "slope"} | along)
+    return rows
+
+
+def _list(values: Iterable[float], digits: int) -> list[float | None]:
+    return [rounded(float(value), digits) for value in values]
+
+
+def flat_share(results: "xarray.Dataset", curve: str) -> float:
+    """Share of the way along the line, over all stages, on which `curve` does not change at all; in [0, 1]."""
+    values = results["line"].isel(seed=0).sel(curve=curve).values
+    return float(np.mean(np.diff(values, axis=-1) == 0))
+
+
+def difference_rows(results: "xarray.Dataset") -> Rows:
+    """How wrong finite differences are at each h (%).
+
+    `still`: weights for which accuracy's is exactly 0; `deviation`: how far cross entropy's are off its gradient.
+    """
+    measures = {
+        "still": 1 - results["difference_moved_share"],
+        "deviation": results["difference_loss_deviation"],
+    }
+    return [
+        {"stage": stage, "measure": measure, "h": float(h)} | _interval(array.isel(stage=s).sel(h=h).values, scale=100)
+        for s, stage in enumerate(stage_titles(results))
+        for measure, array in measures.items()
+        for h in results["h"].values
+    ]
+
+
+def learning_rows(results: "xarray.Dataset") -> Rows:
+    """Loss and accuracy (%) of each part of the data after each epoch."""
+    scale = {"loss": 1.0, "accuracy": 100.0}
+    return [
+        {"measure": name, "split": str(split), "epoch": int(epoch), "value": rounded(factor * float(value))}
+        for name, factor in scale.items()
+        for split in results["split"].values
+        for epoch, value in zip(results["epoch"].values, results[name].sel(split=split).values, strict=True)
+    ]

@@ -1,0 +1,286 @@
+"""Story: the words of the page, from the question to the methods. Everything that comes from data is escaped.
+
+Written for somebody who has read chapter 4: a loss is known, and that accuracy's derivative is 0 almost everywhere.
+"""
+
+from html import escape
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lab import headlines, series
+from lab.figures import intervals
+from lab.findings import summarise
+from lab.palette import styles
+from lab.statistics import Interval, mean_interval
+
+if TYPE_CHECKING:
+    import xarray
+
+
+class Part(NamedTuple):
+    """One section of the page: what is asked, what is said first, what is shown, what is said of it."""
+
+    heading: str
+    words: str
+    figure: str = ""
+
+
+TITLE = "We want accuracy. Why train on a loss?"
+
+QUESTION = """<p>We judge a network by its accuracy: the share of digits it reads rightly. Chapter 4 trains it on
+something else, a loss, and gives the reason in one sentence: the derivative of accuracy with respect to a weight is 0
+almost everywhere, so gradient descent would stand still.</p>
+<p>This page makes that sentence visible, in networks that were trained for it, and then asks what the chapter leaves
+open. If accuracy is smoothed a little, so that its steps become slopes, would that do in place of a loss?</p>"""
+
+STAIRCASE = """<p>Take one network and {digits} digits. Move a single weight to and fro, leave all the others alone, and
+write down what happens. The error (1 &minus; accuracy) can only change when some digit&rsquo;s answer flips, so it is a
+staircase: level, then a jump. Cross entropy notices how sure the network is of every digit, so it bends without a break.</p>
+<p>The lower pictures are the slopes, which is what gradient descent is told. The error&rsquo;s is 0 and then a needle;
+neither says where to go. The thin orange line is the error with its steps smoothed, about which more below.</p>"""
+
+DIFFERENCES = """<p>Perhaps a derivative is too strict, and one should simply try a step <i>h</i> each way, as the chapter
+does with numerical differentiation? For a loss this works: from large steps to small ones the quotient settles on the
+gradient. For accuracy no <i>h</i> is right. Small steps meet no flipping digit and find exactly 0; large ones find
+something, and no longer anything about the place where the weight stands.</p>"""
+
+COSINES = """<p>Smoothing the step of accuracy gives a family of objectives that do have gradients. How wide the slope
+is, measured in logits, is called the temperature <i>T</i>: cold is close to accuracy itself, warm is blurred. For two
+objectives at the same weights one can ask whether they want to go the same way. The cosine answers: 1 is the same
+direction, 0 is at right angles.</p>"""
+
+MARGINS = """<p>Why do they disagree? Because they look at different digits. A digit&rsquo;s margin is the lead of its true
+class over the strongest rival: negative where the answer is wrong, large where it is sure and right. Grey shows where
+the digits are. The coloured line shows where an objective&rsquo;s pull comes from: the weight of a digit is how hard it
+pulls on its own true logit.</p>
+<p>Choose an objective, move the temperature, change the stage. Cross entropy stays as the blue line to compare with.</p>"""
+
+TEMPERATURES = """<p>Between too cold and too warm, which? A cold objective looks only at digits close to the boundary: as
+training clears them away, fewer and fewer are left to carry the gradient. A warm one listens to everybody, and then its
+direction is another question&rsquo;s answer. A gradient is called dead when it is exactly 0, or so small that float32
+cannot tell the weights before a step from those after.</p>"""
+
+NUMBERS = """<p>All of it in figures. Means over the networks; in brackets the 95&nbsp;% interval of the mean.</p>"""
+
+GLOSSARY = {
+    "value": "the objective&rsquo;s mean over the images, in its own unit: not comparable between objectives",
+    "gradient norm": "the length of the gradient: how steep, in objective per unit of weight",
+    "cosine": "between its gradient and cross entropy&rsquo;s: 1 the same way, 0 at right angles",
+    "carried by": "how many images carry the gradient, (&Sigma;w)&sup2; / &Sigma;w&sup2;: all of them if they pull "
+    "alike, 1 if one pulls alone",
+    "silent": "share of images with less than 1&nbsp;% of the strongest pull",
+    "dead": "in how many networks the gradient is 0 or lost in float32",
+}
+
+
+def parts(results: "xarray.Dataset") -> list[Part]:
+    """The page from top to bottom, up to its methods."""
+    digits = f"{int(results.attrs['line_examples'])} of its training"
+    return [
+        Part("What we want, and what we train on", QUESTION),
+        Part(
+            "One weight, moved",
+            STAIRCASE.format(digits=digits),
+            _figure(
+                headlines.staircase(results),
+                _boxes("staircase-error-value", "staircase-loss-value", "staircase-error-slope", "staircase-loss-slope"),
+                "One network. The weight is the one that cross entropy depends on most; the dashed line is where it "
+                "stands. Smoothed: expected_error at T = 0.1. Slopes are differences of neighbouring points; the needles "
+                "would grow without end as the points move together, and are cut.",
+                results,
+            ),
+        ),
+        Part(
+            "And if one only tries?",
+            DIFFERENCES,
+            _figure(
+                headlines.differences(results),
+                _boxes("differences"),
+                f"(f(w + h) &minus; f(w &minus; h)) / 2h at {int(results.attrs['difference_weights'])} weights of each "
+                f"network, drawn at random; cross entropy&rsquo;s is held against its exact gradient. {intervals(results)}",
+                results,
+            ),
+        ),
+        Part(
+            "Losses and smoothed accuracies have a direction. The same one?",
+            COSINES,
+            _figure(
+                headlines.cosines(results),
+                _boxes("cosines"),
+                "Means over the networks; columns are numbered like the rows. Point at a square for its interval.",
+                results,
+            ),
+        ),
+        Part(
+            "Where each one looks",
+            MARGINS,
+            _figure(
+                headlines.margins(results),
+                _controls(results) + _boxes("margins"),
+                "Means over the networks; bins of the hard margin, finer near 0. Grey: share of images.",
+                results,
+            ),
+        ),
+        Part(
+            "Which temperature?",
+            TEMPERATURES,
+            _figure(
+                headlines.temperatures(results),
+                _key(series.swept_keys(results), series.keys(results))
+                + _boxes(*(f"temperatures-{measure}" for measure in (*series.TEMPERATURE_MEASURES, "dead"))),
+                f"{intervals(results)} Bands are cut where they leave a logarithmic axis; a norm of 0 has no place on it.",
+                results,
+            ),
+        ),
+        Part("What was measured", NUMBERS, _table(results) + _findings(results)),
+    ]
+
+
+def _boxes(*names: str) -> str:
+    boxes = "".join(f'<div class="chart" id="{name}"></div>' for name in names)
+    return f'<div class="charts many">{boxes}</div>' if len(names) > 1 else f'<div class="charts">{boxes}</div>'
+
+
+def _figure(headline: str, content: str, note: str, results: "xarray.Dataset") -> str:
+    """A figure with its finding above and its note below; `note` is HTML, `headline` is not."""
+    return (
+        f"<figure><h3>{escape(headline).replace(' %', '&nbsp;%')}</h3>{content}"
+        f"<figcaption>{note} {counts(results)} Data and training: above.</figcaption></figure>"
+    )
+
+
+def counts(results: "xarray.Dataset") -> str:
+    """How many networks and images a number rests on."""
+    n = results.sizes["seed"]
+    return f"n = {n} network{'s' if n > 1 else ''}, {int(results.attrs['examples']):,} training images each."
+
+
+def _swatch(style: tuple[str, list[int]]) -> str:
+    colour, dash = style
+    dashes = f' stroke-dasharray="{" ".join(map(str, dash))}"' if dash[-1] else ""
+    return (
+        f'<svg class="swatch" width="26" height="10" aria-hidden="true">'
+        f'<line x1="1" x2="25" y1="5" y2="5" stroke="{colour}" stroke-width="3"{dashes}/></svg>'
+    )
+
+
+def _key(shown: list[str], keys: list[str]) -> str:
+    """Which colour and dash is which objective."""
+    chosen = styles(keys)
+    return f'<p class="key">{"".join(f"<span>{_swatch(chosen[key])}{escape(key)}</span>" for key in shown)}</p>'
+
+
+def first_focus(results: "xarray.Dataset") -> str:
+    """The objective that the page brings forward at first: expected error, or what there is in its place."""
+    keys = [key for key in series.table_keys(results) if key not in ("zero_one", "cross_entropy")]
+    return "expected_error" if "expected_error" in keys else (keys or ["cross_entropy"])[0]
+
+
+def first_temperature(results: "xarray.Dataset") -> int:
+    """The place among the swept temperatures of the one nearest to 1."""
+    at = series.swept_temperatures(results)
+    return min(range(len(at)), key=lambda place: abs(at[place] - 1))
+
+
+def _controls(results: "xarray.Dataset") -> str:
+    """Which objective, at which temperature: native inputs."""
+    at, place = series.swept_temperatures(results), first_temperature(results)
+    focus, chosen = first_focus(results), styles(series.keys(results))
+    options = "".join(f'<option value="{i}" label="{t:g}"></option>' for i, t in enumerate(at))
+    radios = "".join(
+        _radio("focus", key, f"{_swatch(chosen[key])}{escape(key)}", checked=key == focus)
+        for key in series.table_keys(results)
+    )
+    return (
+        f'<fieldset class="choice"><legend>Objective</legend>{radios}{_radio("focus", "all", "all of them")}</fieldset>'
+        f'<p class="slider"><label for="temperature">Temperature</label><input type="range" id="temperature" '
+        f'name="temperature" min="0" max="{len(at) - 1}" step="1" value="{place}" list="temperatures" '
+        f'aria-valuetext="{at[place]:g}"><output for="temperature">{at[place]:g}</output>'
+        f'<datalist id="temperatures">{options}</datalist></p>'
+    )
+
+
+def _radio(name: str, value: str, label: str, *, checked: bool = False, identity: str = "") -> str:
+    """One choice; `label` is HTML."""
+    identity = f' id="{identity}"' if identity else ""
+    return (
+        f'<label><input type="radio" name="{name}" value="{escape(value)}"{identity}{" checked" if checked else ""}>'
+        f"<span>{label}</span></label>"
+    )
+
+
+def stage_choice(results: "xarray.Dataset") -> str:
+    """The stages of training with what the networks know by then: one choice for all pictures."""
+    first = min(1, results.sizes["stage"] - 1)
+    accuracy = 100 * results["test_accuracy"].mean("seed").values
+    radios = []
+    for i, stage in enumerate(series.stage_titles(results)):
+        name, more, epochs = stage.partition(" (")
+        label = f'{escape(name)}<span class="more">{escape(more + epochs)}</span><small>{accuracy[i]:.0f}&nbsp;% right</small>'
+        radios.append(_radio("stage", stage, label, checked=i == first, identity=f"stage-{i}"))
+    return f'<fieldset class="choice"><legend>The networks</legend>{"".join(radios)}</fieldset>'
+
+
+def _table(results: "xarray.Dataset") -> str:
+    """All diagnostics of the table's objectives: a body of rows for each stage."""
+    heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in GLOSSARY)
+    columns = len(GLOSSARY) + 1
+    bodies = []
+    for s, stage in enumerate(series.stage_titles(results)):
+        rows = "".join(_row(series.in_table(results).isel(stage=s, objective=i)) for i in range(_size(results)))
+        title = f'<tr class="stage"><th scope="rowgroup" colspan="{columns}">{escape(stage)}</th></tr>'
+        bodies.append(f'<tbody class="of-stage-{s}">{title}{rows}</tbody>')
+    words = "".join(f"<dt>{escape(name)}</dt><dd>{meaning}</dd>" for name, meaning in GLOSSARY.items())
+    return (
+        f'<div class="wide" tabindex="0" role="region" aria-label="all diagnostics"><table><thead><tr>'
+        f'<th scope="col">objective</th>{heads}</tr></thead>{"".join(bodies)}</table></div>'
+        f'<dl class="glossary">{words}</dl>'
+    )
+
+
+def _size(results: "xarray.Dataset") -> int:
+    return int(results["in_table"].sum())
+
+
+def _row(one: "xarray.Dataset") -> str:
+    """One objective at one stage."""
+    dead, n = int(one["dead"].sum()), one.sizes["seed"]
+    cells = [
+        _cell(mean_interval(one["mean_value"].values)),
+        _cell(mean_interval(one["norm"].values)),
+        _cell(mean_interval(one["cosine"].sel(other="cross_entropy").values)),
+        _cell(mean_interval(one["effective_examples"].values)),
+        _cell(mean_interval(100 * one["vanishing_share"].values), unit="&nbsp;%"),
+        f"<td>{f'{dead} of {n}' if dead else '&ndash;'}</td>",
+    ]
+    return f'<tr><th scope="row">{escape(str(one["title"].item()))}</th>{"".join(cells)}</tr>'
+
+
+def _cell(found: Interval, *, unit: str = "") -> str:
+    if not found.n:
+        return "<td>none</td>"
+    interval = f"<small>[{found.low:.3g}, {found.high:.3g}]</small>" if found.n > 1 else ""
+    return f"<td>{found.mean:.3g}{unit} {interval}</td>"
+
+
+def _findings(results: "xarray.Dataset") -> str:
+    items = "".join(f"<dt>{escape(one.claim)}</dt><dd>{escape(one.evidence)}</dd>" for one in summarise(results))
+    return f'<h3>In short</h3><dl class="findings">{items}</dl>'
+
+
+def methods(results: "xarray.Dataset", config: str, environment: str) -> str:
+    """Data, network, recipe, precision; the run's settings and surroundings folded away."""
+    facts: dict[str, Any] = {
+        "data": results.attrs["data"],
+        "network": results.attrs["network"],
+        "training": results.attrs["recipe"],
+        "networks": f"{results.sizes['seed']}, each with its own start, mini-batches and images",
+        "gradients of": f"{int(results.attrs['examples']):,} training images, the same for all objectives",
+        "products at precision": results.attrs["precision"],
+        "intervals": "95 %, Student t over networks; comparisons paired by network",
+    }
+    items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items())
+    folded = {"Settings (config.json)": config, "Surroundings (environment.json)": environment}
+    details = "".join(
+        f"<details><summary>{name}</summary><pre>{escape(text)}</pre></details>" for name, text in folded.items()
+    )
+    return f'<h2>Methods and data</h2><dl class="glossary">{items}</dl>{details}'

@@ -1,0 +1,58 @@
+"""README: every Python block runs, every command does what it says."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+from test_commands import ROOT, SMALL, run
+
+README = (ROOT / "README.md").read_text()
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+COMMANDS = re.findall(r"^\$ (python .*)$", README, re.MULTILINE)
+EXTRA = {  # what makes a command small; what it needs that README leaves to the reader
+    "compare": SMALL,
+    "experiments/compare_gradients.py": SMALL,
+    "experiments/why_not_accuracy.py": ["--steps", "20", "--examples", "100"],
+    "train": ["--epochs", "1"],
+}
+
+
+def test_there_is_something_to_run():
+    assert len(PYTHON) == 2 and len(COMMANDS) >= 9
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.splitlines()[0])
+def test_python_blocks_run(block, tmp_path):
+    done = run(cwd=tmp_path, program=("-c", block))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_run(command, tmp_path):
+    _, first, *rest = shlex.split(command)
+    arguments = rest[1:] if first == "-m" else rest
+    name = arguments[0] if first == "-m" else first
+    (tmp_path / "mine.py").write_text(PYTHON[0])
+    if "--data-dir" in arguments:
+        pytest.skip("needs the four files of Fashion-MNIST")
+    if name == "report":
+        assert run("compare", *SMALL, cwd=tmp_path).returncode == 0
+        arguments = ["report", next((tmp_path / "runs").iterdir())]
+    program = ("-m", "lab") if first == "-m" else (ROOT / first,)
+    done = run(*arguments, *EXTRA.get(name, []), cwd=tmp_path, program=program)
+    assert done.returncode == 0, done.stderr + done.stdout
+
+
+def test_make_targets_exist():
+    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for target in re.findall(r"^\$ make (\w+)", README, re.MULTILINE):
+        assert re.search(rf"make {target}\b", listed)
+
+
+def test_linked_files_exist():
+    for path in re.findall(r"\]\(([^)#]+)\)", README):
+        if not path.startswith("http"):
+            assert (ROOT / Path(path)).exists(), path
