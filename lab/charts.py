@@ -22,6 +22,11 @@ def _data(name: str) -> alt.NamedData:
     return alt.NamedData(name=name)
 
 
+def _layered(*charts: alt.Chart, **data: Any) -> alt.LayerChart:
+    """Charts over one another."""
+    return alt.LayerChart(layer=list(charts), **data)
+
+
 def _interval(unit: str, digits: str) -> list[alt.Tooltip]:
     """Tooltips of a mean, its interval and its n."""
     return [
@@ -51,17 +56,21 @@ def cosines(labels: Sequence[str], lowest: float, *, room: str = "true") -> alt.
         legend=alt.Legend(title="cosine", orient="bottom", direction="horizontal", gradientLength=160),
     )
     base = alt.Chart().encode(x=x, y=y)
-    cells = base.transform_filter("datum.n > 0").mark_rect(stroke="#ffffff", strokeWidth=1).encode(
-        color=shade,
-        tooltip=[
-            alt.Tooltip("row:N", title="objective"),
-            alt.Tooltip("column:N", title="with"),
-            *_interval("cosine", ".3f"),
-        ],
+    cells = (
+        base.transform_filter("datum.n > 0")
+        .mark_rect(stroke="#ffffff", strokeWidth=1)
+        .encode(
+            color=shade,
+            tooltip=[
+                alt.Tooltip("row:N", title="objective"),
+                alt.Tooltip("column:N", title="with"),
+                *_interval("cosine", ".3f"),
+            ],
+        )
     )
-    empty = base.transform_filter("datum.n == 0").mark_rect(fill="#d6d6d6", tooltip=False)
+    empty = base.transform_filter("datum.n == 0").mark_rect(fill=EXAMPLES, opacity=0.3, tooltip=False)
     dead = (
-        base.mark_text(align="left", dx=-6, fontSize=10, fill="#333333", tooltip=False)
+        base.mark_text(align="left", dx=-6, fontSize=10, tooltip=False)
         .encode(text="dead:N")
         .transform_filter("datum.dead != '' && datum.place == 1")
     )
@@ -75,7 +84,7 @@ def cosines(labels: Sequence[str], lowest: float, *, room: str = "true") -> alt.
         )
         .transform_filter("datum.n > 0")
     )
-    return alt.layer(cells, empty, numbers, dead, data=_data("cosines"))
+    return _layered(cells, empty, numbers, dead, data=_data("cosines"))
 
 
 def temperatures(
@@ -96,7 +105,8 @@ def temperatures(
     scale = alt.Scale(type="log", nice=False) if logarithmic else alt.Scale(zero=True)
     steps = (1,) if top > 100 * floor else (1, 2, 5)
     ticks = [m * 10.0**k for k in range(-8, 9) for m in steps] if logarithmic else alt.Undefined
-    y = alt.Y("mean:Q", scale=scale, title=LABELS[measure], axis=alt.Axis(values=ticks, tickCount=5, format="~g"))
+    axis = alt.Axis(values=ticks, tickCount=5, format="~g")
+    y, bottom = (alt.Y(f"{field}:Q", scale=scale, title=LABELS[measure], axis=axis) for field in ("mean", "bottom"))
     # An interval that reaches 0 has no place on a logarithmic axis: it is cut at the lower end.
     low = f"max(datum.low, {floor!r})" if logarithmic else "datum.low"
     base = (
@@ -118,8 +128,8 @@ def temperatures(
             *_interval(LABELS[measure], ".3~g"),
         ],
     )
-    band = base.mark_area(opacity=0.12).encode(y=alt.Y("bottom:Q", scale=scale, title=LABELS[measure]), y2="top:Q")
-    return alt.layer(band, line, points, data=_data("temperatures"))
+    band = base.mark_area(opacity=0.12).encode(y=bottom, y2="top:Q")
+    return _layered(band, line, points, data=_data("temperatures"))
 
 
 def deaths(keys: Sequence[str]) -> alt.LayerChart:
@@ -128,7 +138,11 @@ def deaths(keys: Sequence[str]) -> alt.LayerChart:
         alt.Chart()
         .transform_filter("datum.measure == 'dead'")
         .encode(
-            x=alt.X("temperature:O", title="temperature T (logits)", axis=alt.Axis(labelAngle=0, grid=False, labelOverlap="greedy", labelSeparation=7, format="~g")),
+            x=alt.X(
+                "temperature:O",
+                title="temperature T (logits)",
+                axis=alt.Axis(labelAngle=0, grid=False, labelOverlap="greedy", labelSeparation=7, format="~g"),
+            ),
             y=alt.Y("key:N", sort=list(keys), title=None, axis=alt.Axis(grid=False, labelLimit=150, domain=False)),
         )
     )
@@ -142,7 +156,7 @@ def deaths(keys: Sequence[str]) -> alt.LayerChart:
         ],
     )
     counts = base.mark_text(fontSize=11, fontWeight="bold", tooltip=False).encode(text="mean:Q")
-    return alt.layer(
+    return _layered(
         cells.transform_calculate(share="datum.mean / datum.n"),
         counts.transform_filter("datum.mean > 0"),
         data=_data("temperatures"),
@@ -150,7 +164,7 @@ def deaths(keys: Sequence[str]) -> alt.LayerChart:
 
 
 def _margin_axis(
-    domain: tuple[float, float], ticks: Sequence[float], title: str | None = None, *, field: str = "low"
+    domain: tuple[float, float], ticks: Sequence[int], title: str | None = None, *, field: str = "low"
 ) -> alt.X:
     shown = [tick for tick in ticks if domain[0] <= tick <= domain[1]]
     return alt.X(
@@ -178,12 +192,13 @@ def _zero(one_row: alt.Chart) -> alt.Chart:
 def margins(edges: Sequence[float], domain: tuple[float, float], keys: Sequence[str]) -> alt.LayerChart:
     """Share of weight per margin bin of every objective, one of them (`focus`) brought forward; grey: examples.
 
-    For the page: parameters `stage`, `temperature` and `focus` choose what is shown.
+    For the page: parameters `stage`, `temperature` and `focus` choose what is shown, `peaks` says how high it goes.
     """
     ticks = [-30, -10, -3, -1, 0, 1, 3, 10, 30]
-    title = "margin (logits): wrong answers left of 0, right answers right of it"
+    title = "wrong \u2190 margin (logits) \u2192 right"
     x, middle = (_margin_axis(domain, ticks, title, field=field) for field in ("low", "middle"))
-    y = alt.Y("share:Q", title="share per bin (%)", axis=alt.Axis(tickCount=5))
+    height = alt.Scale(domain=alt.ExprRef("[0, peaks[stage][temperature]]"), nice=False)
+    y = alt.Y("share:Q", title="share per bin (%)", axis=alt.Axis(tickCount=5), scale=height)
     here = "datum.stage == stage"
     tooltip = [
         alt.Tooltip("low:Q", title="margin from"),
@@ -194,11 +209,11 @@ def margins(edges: Sequence[float], domain: tuple[float, float], keys: Sequence[
     examples = _bins(alt.Chart(_data("examples")).transform_filter(here), edges, "share")
     weights = alt.Chart(_data("weights")).transform_filter(here)
     shown = weights.transform_filter("datum.t === null ? datum.table : datum.t == temperature")
-    reference = weights.transform_filter("datum.title == 'cross_entropy' && focus != 'cross_entropy'")
+    reference = weights.transform_filter("datum.title == 'cross_entropy'")
     centred = {"middle": "(datum.low + datum.high) / 2"}
     lines = _bins(shown, edges, "share").transform_calculate(**centred)
     focused = _bins(shown.transform_filter("datum.key == focus"), edges, "share")
-    return alt.layer(
+    return _layered(
         examples.mark_rect(color=EXAMPLES, opacity=0.45, clip=True).encode(**bar),
         focused.mark_rect(opacity=0.45, clip=True).encode(**bar, color=colour(keys)),
         lines.mark_line(strokeWidth=2, interpolate="monotone", clip=True, tooltip=False).encode(
@@ -230,7 +245,7 @@ def ridges(
     base = alt.Chart()
     one_row = base.transform_filter("datum.bin == 0")
     steps = {"interpolate": "step-after", "line": False, "clip": True, "tooltip": False}
-    panel = alt.layer(
+    panel = _layered(
         base.mark_area(color=EXAMPLES, opacity=0.4, **steps).encode(x=x, y=alt.Y("examples:Q", axis=quiet)),
         base.mark_area(opacity=0.75, **steps).encode(x=x, y=alt.Y("share:Q", axis=quiet), color=colour(keys)),
         _zero(one_row),
@@ -254,8 +269,8 @@ _CURVES = "datum.value == 'zero_one' ? 'error' : 'error smoothed, T = 0.1'"
 
 def staircase(family: str, quantity: str) -> alt.LayerChart:
     """The error and its smoothed form, or the loss, along one weight: its value or its slope."""
-    names = {"error": "error", "loss": "cross entropy"}
-    title = names[family] if quantity == "value" else f"slope of {names[family]}"
+    names = {"error": "error (share wrong)", "loss": "cross entropy"}
+    title = names[family] if quantity == "value" else f"slope of {names[family].split(' (')[0]}"
     curves = ["zero_one", "expected_error:temperature=0.1", "cross_entropy"]
     chosen = [KNOWN[curve.split(":")[0]] for curve in curves]
     named = family == "error" and quantity == "value"
@@ -270,7 +285,7 @@ def staircase(family: str, quantity: str) -> alt.LayerChart:
     stairs = base.transform_filter("datum.curve == 'zero_one'").mark_line(strokeWidth=1.4, interpolate="step-after")
     smooth = base.transform_filter("datum.curve != 'zero_one'").mark_line(strokeWidth=2.2)
     lines = [stairs, smooth] if family == "error" else [smooth]
-    return alt.layer(_zero(here), *lines, data=_data("staircase"))
+    return _layered(_zero(here), *lines, data=_data("staircase"))
 
 
 QUOTIENTS = {
@@ -282,7 +297,11 @@ QUOTIENTS = {
 def differences(steps: Sequence[float], *, legend: bool) -> alt.LayerChart:
     """How wrong finite differences are, of accuracy and of cross entropy, over their step h."""
     labels = [label for label, _, _ in QUOTIENTS.values()]
-    key = alt.Legend(title=None, orient="bottom", labelLimit=400, symbolOpacity=1, symbolType="stroke") if legend else None
+    key = (
+        alt.Legend(title=None, orient="bottom", columns=1, labelLimit=400, symbolOpacity=1, symbolType="stroke")
+        if legend
+        else None
+    )
     base = (
         alt.Chart()
         .transform_calculate(
@@ -305,12 +324,13 @@ def differences(steps: Sequence[float], *, legend: bool) -> alt.LayerChart:
         )
     )
     axis = alt.Axis(values=[0, 20, 40, 60, 80, 100], labelOverlap=False)
-    y = alt.Y("mean:Q", title="%", scale=alt.Scale(domain=[0, 104], nice=False), axis=axis)
-    band = base.mark_area(opacity=0.15, clip=True).encode(y=alt.Y("bottom:Q", title="%"), y2="top:Q")
+    scale = alt.Scale(domain=[0, 104], nice=False)
+    y, bottom = (alt.Y(f"{field}:Q", title="%", scale=scale, axis=axis) for field in ("mean", "bottom"))
+    band = base.mark_area(opacity=0.15, clip=True).encode(y=bottom, y2="top:Q")
     points = base.mark_circle(size=36, opacity=1).encode(
         y=y, tooltip=[alt.Tooltip("label:N", title="what"), alt.Tooltip("h:Q"), *_interval("%", ".3~g")]
     )
-    return alt.layer(band, base.mark_line(strokeWidth=2).encode(y=y), points, data=_data("differences"))
+    return _layered(band, base.mark_line(strokeWidth=2).encode(y=y), points, data=_data("differences"))
 
 
 def learning(measure: str, title: str) -> alt.Chart:

@@ -32,7 +32,7 @@ def draw(run: Run) -> list[Path]:
     run.figures.mkdir(exist_ok=True)
     paths = []
     for figure in LEARNING if "epoch" in results.dims else COMPARISON:
-        svg = vl_convert.vegalite_to_svg(figure(results).to_dict(), vl_version=vega_lite_version())
+        svg = vl_convert.vegalite_to_svg(figure(results).to_dict(validate=False), vl_version=vega_lite_version())
         content = {"svg": svg.encode(), "png": vl_convert.svg_to_png(svg, scale=SCALE)}
         for kind, of_kind in content.items():
             paths.append(run.figures / f"{figure.__name__}.{kind}")
@@ -56,10 +56,10 @@ def staircase(results: "xarray.Dataset") -> alt.VConcatChart:
         for quantity in ("value", "slope")
     ]
     note = (
-        f"One network, {stage}; {results.attrs['line_examples']} digits; the weight on which cross entropy depends "
-        "most is moved, all others stand still (dashed: where it is). Smoothed: expected_error T=0.1. "
-        "Below: slopes, differences of neighbouring points; the needles of "
-        "the error grow without end as the points move together, and are cut here."
+        f"The first network, {stage}, and {results.attrs['line_examples']} of its digits; the weight on "
+        "which cross entropy depends most is moved, all others stand still (dashed: where it is). Smoothed: "
+        "expected_error T=0.1. Below: slopes, differences of neighbouring points; the needles of the error grow "
+        "without end as the points move together, and are cut here."
     )
     chart = alt.vconcat(*(alt.hconcat(*row, spacing=30) for row in panels), spacing=18)
     return _titled(chart, headlines.staircase(results), note, results, width=860, staircase=rows)
@@ -69,11 +69,18 @@ def differences(results: "xarray.Dataset") -> alt.FacetChart:
     """How wrong the difference quotients of accuracy and of cross entropy are, by step and stage."""
     panel = charts.differences([float(h) for h in results["h"].values], legend=True)
     note = (
-        f"(f(w + h) - f(w - h)) / 2h for {results.attrs['difference_weights']} weights drawn at random in each network; "
-        f"cross entropy's is held against the gradient from autodiff. {intervals(results)}"
+        f"(f(w + h) - f(w - h)) / 2h for {results.attrs['difference_weights']} weights drawn at random in each "
+        f"network; cross entropy's is held against the gradient from autodiff. {intervals(results)}"
     )
     chart = _by_stage(panel, results, width=190, height=190, columns=4)
-    return _titled(chart, headlines.differences(results), note, results, width=_width(results, 4, 208), differences=series.difference_rows(results))
+    return _titled(
+        chart,
+        headlines.differences(results),
+        note,
+        results,
+        width=_width(results, 4, 208),
+        differences=series.difference_rows(results),
+    )
 
 
 def cosines(results: "xarray.Dataset") -> alt.FacetChart:
@@ -84,7 +91,14 @@ def cosines(results: "xarray.Dataset") -> alt.FacetChart:
     note = "Cosine of the angle between two objectives' gradients at the same weights: 1 the same way, 0 perpendicular."
     chart = _by_stage(panel, results, width=28 * len(labels), height=24 * len(labels), columns=2)
     chart = chart.resolve_axis(x="independent")  # a row of numbers under every panel
-    return _titled(chart, headlines.cosines(results), note, results, width=_width(results, 2, 28 * len(labels) + 20) + 140, cosines=rows)
+    return _titled(
+        chart,
+        headlines.cosines(results),
+        note,
+        results,
+        width=_width(results, 2, 28 * len(labels) + 20) + 140,
+        cosines=rows,
+    )
 
 
 def lowest(rows: series.Rows) -> float:
@@ -102,12 +116,19 @@ def margins(results: "xarray.Dataset") -> alt.FacetChart:
         series.stage_titles(results),
     )
     note = (
-        "Across: the hard margin (logits), wrong answers left of the dashed line, right ones right of it; bins widen away "
-        "from 0. Colour: share of the objective's weight |dl/dz_y| in each bin. Grey: share of examples. "
+        "Across: the hard margin (logits), wrong answers left of the dashed line, right ones right of it; bins widen "
+        "away from 0. Colour: share of the objective's weight |dl/dz_y| in each bin. Grey: share of examples. "
         "Means over the networks, each shape drawn to its own height. The number: how many "
         "examples carry the gradient."
     )
-    return _titled(chart, headlines.margins(results), note, results, width=_width(results, 4, 204) + 120, ridges=series.ridge_rows(results))
+    return _titled(
+        chart,
+        headlines.margins(results),
+        note,
+        results,
+        width=_width(results, 4, 204) + 120,
+        ridges=series.ridge_rows(results),
+    )
 
 
 def temperatures(results: "xarray.Dataset") -> alt.VConcatChart:
@@ -131,7 +152,9 @@ def temperatures(results: "xarray.Dataset") -> alt.VConcatChart:
         f"{intervals(results)}"
     )
     chart = alt.vconcat(*parts, spacing=14)
-    return _titled(chart, headlines.temperatures(results), note, results, width=_width(results, 4, 218) + 60, temperatures=rows)
+    return _titled(
+        chart, headlines.temperatures(results), note, results, width=_width(results, 4, 218) + 60, temperatures=rows
+    )
 
 
 def span(rows: series.Rows, measure: str) -> tuple[float, float]:
@@ -174,9 +197,7 @@ def _by_stage(
     return panel.properties(width=width, height=height).facet(facet, columns=min(columns, len(stages)), spacing=18)
 
 
-def _titled(
-    chart: Any, headline: str, note: str, results: "xarray.Dataset", *, width: int, **data: series.Rows
-) -> Any:
+def _titled(chart: Any, headline: str, note: str, results: "xarray.Dataset", *, width: int, **data: series.Rows) -> Any:
     """The chart with its finding above it, what is drawn and where it comes from below that, and its data.
 
     `width` is the chart's, about, in pixels: lines of text are broken to fit it.

@@ -36,7 +36,8 @@ def differences(results: "xarray.Dataset") -> str:
     off = mean_interval(100 * results["difference_loss_deviation"].mean("stage").min("h").values)
     best = f"cross entropy's come within {off.mean:.2g} % of its gradient"
     if still.mean > 50:
-        return f"Small steps see nothing of accuracy: at h = {h:g} its quotient is 0 for {still.mean:.0f} % of weights; {best}."
+        said = f"at h = {h:g} its quotient is 0 for {still.mean:.0f} % of weights"
+        return f"Small steps see nothing of accuracy: {said}; {best}."
     return f"Even a step of h = {h:g} changes accuracy for {100 - still.mean:.0f} % of weights; {best}."
 
 

@@ -1,6 +1,6 @@
 // Draws the charts and tells them what the reader has chosen; each input is named like the parameter it sets.
 const page = JSON.parse(document.getElementById("charts").textContent);
-const options = { actions: false, renderer: "svg", tooltip: { disableDefaultStyle: false } };
+const options = { actions: false, renderer: "svg" };
 const drawn = Object.entries(page.specs).map(([id, spec]) =>
   vegaEmbed(`#${id}`, { ...spec, datasets: page.datasets }, options),
 );

@@ -36,7 +36,7 @@ def write_report(run: Run) -> "Path":
         name=run.name,
         # Every "<" is written otherwise: a name that holds "</script>" must not end the script.
         content=json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
-        library=vl_convert.javascript_bundle(vl_version=figures.vega_lite_version()),
+        library=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", figures.vega_lite_version()),
         config=json.dumps(run.config(), indent=2),
         environment=json.dumps(run.environment(), indent=2),
     )
@@ -72,7 +72,10 @@ def specs(results: "xarray.Dataset", rows: dict[str, series.Rows]) -> dict[str, 
     found["cosines"] = _spec(heat, choices, height=26 * len(labels))
     margins = charts.margins(series.margin_edges(results), series.margin_domain(results), series.keys(results))
     found["margins"] = _spec(margins, choices, height=300, staged=True)
-    found["margins"]["params"].append({"name": "notes", "value": notes(results)})
+    found["margins"]["params"] += [
+        {"name": "notes", "value": notes(results)},
+        {"name": "peaks", "value": peaks(rows, len(at))},
+    ]
     found["margins"]["title"]["subtitle"] = {"expr": _NOTE}
     for measure in series.TEMPERATURE_MEASURES:
         chart = charts.temperatures(measure, swept, at, figures.span(rows["temperatures"], measure))
@@ -95,7 +98,7 @@ def _choices(results: "xarray.Dataset") -> list[Spec]:
 
 def _spec(chart: Any, choices: list[Spec], *, height: int = 230, staged: bool = False) -> Spec:
     """A chart for the page: as wide as its place, at the stage chosen (unless it sees to that: `staged`)."""
-    spec = chart.to_dict()
+    spec = chart.to_dict(validate=False)  # the tests do that, once for all
     if not staged:
         spec["transform"] = [{"filter": "datum.stage == stage"}, *spec.get("transform", [])]
     return spec | {
@@ -111,7 +114,8 @@ def _spec(chart: Any, choices: list[Spec], *, height: int = 230, staged: bool = 
 
 _NOTE = (
     "focus == 'all' ? 'all objectives' : isDefined(notes[stage][focus]['fixed']) ? notes[stage][focus]['fixed'] : "
-    "isDefined(notes[stage][focus][temperature]) ? notes[stage][focus][temperature] : 'not measured at this temperature'"
+    "isDefined(notes[stage][focus][temperature]) ? notes[stage][focus][temperature] : "
+    "'not measured at this temperature'"
 )
 
 
@@ -130,6 +134,17 @@ def notes(results: "xarray.Dataset") -> dict[str, dict[str, dict[str, list[str]]
     return found
 
 
+def peaks(rows: dict[str, series.Rows], temperatures: int) -> dict[str, list[float]]:
+    """The highest share (%) in the picture of margins: by stage, at each place of the temperature."""
+    found = {row["stage"]: [max(row["share"])] * temperatures for row in rows["examples"]}
+    for row in rows["weights"]:
+        if row["t"] is None and not row["table"]:
+            continue
+        for place in range(temperatures) if row["t"] is None else [row["t"]]:
+            found[row["stage"]][place] = max(found[row["stage"]][place], *row["share"])
+    return {stage: [1.05 * peak for peak in by_place] for stage, by_place in found.items()}
+
+
 def _said(values: Any, digits: int | None = None) -> str:
     """A mean with its interval, where there is one."""
     found = mean_interval(values)
@@ -139,17 +154,13 @@ def _said(values: Any, digits: int | None = None) -> str:
     return found.text(digits) if found.n > 1 else f"{found.mean:.{digits}f}"
 
 
-def page(
-    results: "xarray.Dataset", *, name: str, content: str, library: str, config: str, environment: str
-) -> str:
+def page(results: "xarray.Dataset", *, name: str, content: str, library: str, config: str, environment: str) -> str:
     """The whole page; `content` is JSON without "<", `library` is JavaScript without "</script>"."""
     sections = "\n".join(
         f"<section><h2>{part.heading}</h2>{part.words}{part.figure}</section>" for part in story.parts(results)
     )
     stages = range(results.sizes["stage"])
-    shown = "".join(
-        f"body:has(#stage-{s}:checked) tbody:not(.of-stage-{s}) {{ display: none; }}\n" for s in stages
-    )
+    shown = "".join(f"body:has(#stage-{s}:checked) tbody:not(.of-stage-{s}) {{ display: none; }}\n" for s in stages)
     return f"""<!doctype html>
 <html lang="en">
 <head>

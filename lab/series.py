@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Shaped
 
 from lab.statistics import mean_interval
 
@@ -93,7 +93,7 @@ def numbered(results: "xarray.Dataset") -> list[str]:
     return [f"{i}  {title}" for i, title in enumerate(in_table(results)["title"].values, start=1)]
 
 
-def per_network(results: "xarray.Dataset", variable: str) -> Float[np.ndarray, "stage objective seed"]:
+def per_network(results: "xarray.Dataset", variable: str) -> Shaped[np.ndarray, "stage objective seed"]:
     """A variable's values by stage, objective and network; the cosine is the one with cross entropy."""
     array = results[variable].sel(other="cross_entropy") if variable == "cosine" else results[variable]
     return array.transpose("stage", "objective", "seed").values
@@ -105,10 +105,10 @@ def cosine_rows(results: "xarray.Dataset") -> Rows:
     titles = [str(title) for title in table["title"].values]
     labels = numbered(results)
     cosine = table["cosine"].transpose("stage", "objective", "other", "seed").values
-    dead = ~np.isfinite(cosine).any(axis=(2, 3))
-    said = "dead: its gradient is 0, it has no direction" if len(titles) > 6 else "dead"
+    alive = np.any(np.isfinite(cosine), axis=(2, 3))
+    said = "dead: gradient 0, no direction" if len(titles) > 6 else "dead"
     return [
-        {"stage": stage, "row": labels[i], "column": other, "place": j + 1, "dead": said if dead[s, i] else ""}
+        {"stage": stage, "row": labels[i], "column": other, "place": j + 1, "dead": "" if alive[s, i] else said}
         | {"size": len(titles)}
         | _interval(cosine[s, i, j])
         for s, stage in enumerate(stage_titles(results))
@@ -261,7 +261,8 @@ def difference_rows(results: "xarray.Dataset") -> Rows:
         "deviation": results["difference_loss_deviation"],
     }
     return [
-        {"stage": stage, "measure": measure, "h": float(h)} | _interval(array.isel(stage=s).sel(h=h).values, scale=100)
+        {"stage": stage, "measure": measure, "h": float(h)}
+        | _interval(array.isel(stage=s).sel(h=h).values, scale=100.0)
         for s, stage in enumerate(stage_titles(results))
         for measure, array in measures.items()
         for h in results["h"].values

@@ -26,40 +26,46 @@ class Part(NamedTuple):
 
 TITLE = "We want accuracy. Why train on a loss?"
 
-QUESTION = """<p>We judge a network by its accuracy: the share of digits it reads rightly. Chapter 4 trains it on
-something else, a loss, and gives the reason in one sentence: the derivative of accuracy with respect to a weight is 0
-almost everywhere, so gradient descent would stand still.</p>
-<p>This page makes that sentence visible, in networks that were trained for it, and then asks what the chapter leaves
-open. If accuracy is smoothed a little, so that its steps become slopes, would that do in place of a loss?</p>"""
+QUESTION = """<p>We judge a network by its accuracy: the share of digits it reads rightly. Chapter 4 trains
+it on something else, a loss, and gives the reason in one sentence: the derivative of accuracy with respect
+to a weight is 0 almost everywhere, so gradient descent would stand still.</p>
+<p>This page makes that sentence visible, in networks that were trained for it, and then asks what the
+chapter leaves open. If accuracy is smoothed a little, so that its steps become slopes, would that do in
+place of a loss?</p>"""
 
-STAIRCASE = """<p>Take one network and {digits} digits. Move a single weight to and fro, leave all the others alone, and
-write down what happens. The error (1 &minus; accuracy) can only change when some digit&rsquo;s answer flips, so it is a
-staircase: level, then a jump. Cross entropy notices how sure the network is of every digit, so it bends without a break.</p>
-<p>The lower pictures are the slopes, which is what gradient descent is told. The error&rsquo;s is 0 and then a needle;
-neither says where to go. The thin orange line is the error with its steps smoothed, about which more below.</p>"""
+STAIRCASE = """<p>Take one network and {digits} digits. Move a single weight to and fro, leave all the
+others alone, and write down what happens. The error (1 &minus; accuracy) can only change when some
+digit&rsquo;s answer flips, so it is a staircase: level, then a jump. Cross entropy notices how sure the
+network is of every digit, so it bends without a break.</p>
+<p>The lower pictures are the slopes, which is what gradient descent is told. The error&rsquo;s is 0 and
+then a needle; neither says where to go. The thin orange line is the error with its steps smoothed, about
+which more below.</p>"""
 
-DIFFERENCES = """<p>Perhaps a derivative is too strict, and one should simply try a step <i>h</i> each way, as the chapter
-does with numerical differentiation? For a loss this works: from large steps to small ones the quotient settles on the
-gradient. For accuracy no <i>h</i> is right. Small steps meet no flipping digit and find exactly 0; large ones find
-something, and no longer anything about the place where the weight stands.</p>"""
+DIFFERENCES = """<p>Perhaps a derivative is too strict, and one should simply try a step <i>h</i> each way,
+as the chapter does with numerical differentiation? For a loss this works: from large steps to small ones
+the quotient settles on the gradient. For accuracy no <i>h</i> is right. Small steps meet no flipping digit
+and find exactly 0; large ones find something, and no longer anything about the place where the weight
+stands.</p>"""
 
-COSINES = """<p>Smoothing the step of accuracy gives a family of objectives that do have gradients. How wide the slope
-is, measured in logits, is called the temperature <i>T</i>: cold is close to accuracy itself, warm is blurred. For two
-objectives at the same weights one can ask whether they want to go the same way. The cosine answers: 1 is the same
-direction, 0 is at right angles.</p>"""
+COSINES = """<p>Smoothing the step of accuracy gives a family of objectives that do have gradients. How wide
+the slope is, measured in logits, is called the temperature <i>T</i>: cold is close to accuracy itself, warm
+is blurred. For two objectives at the same weights one can ask whether they want to go the same way. The
+cosine answers: 1 is the same direction, 0 is at right angles.</p>"""
 
-MARGINS = """<p>Why do they disagree? Because they look at different digits. A digit&rsquo;s margin is the lead of its true
-class over the strongest rival: negative where the answer is wrong, large where it is sure and right. Grey shows where
-the digits are. The coloured line shows where an objective&rsquo;s pull comes from: the weight of a digit is how hard it
-pulls on its own true logit.</p>
-<p>Choose an objective, move the temperature, change the stage. Cross entropy stays as the blue line to compare with.</p>"""
+MARGINS = """<p>Why do they disagree? Because they look at different digits. A digit&rsquo;s margin is the
+lead of its true class over the strongest rival: negative where the answer is wrong, large where it is sure
+and right. Grey shows where the digits are. The coloured line shows where an objective&rsquo;s pull comes
+from: the weight of a digit is how hard it pulls on its own true logit.</p>
+<p>Choose an objective, move the temperature, change the stage. Cross entropy at <i>T</i> = 1 stays as the
+blue line to compare with.</p>"""
 
-TEMPERATURES = """<p>Between too cold and too warm, which? A cold objective looks only at digits close to the boundary: as
-training clears them away, fewer and fewer are left to carry the gradient. A warm one listens to everybody, and then its
-direction is another question&rsquo;s answer. A gradient is called dead when it is exactly 0, or so small that float32
-cannot tell the weights before a step from those after.</p>"""
+TEMPERATURES = """<p>Between too cold and too warm, which? A cold objective looks only at digits close to
+the boundary: as training clears them away, fewer and fewer are left to carry the gradient. A warm one
+listens to everybody, and then its direction is another question&rsquo;s answer. A gradient is called dead
+when it is exactly 0, or so small that float32 cannot tell the weights before a step from those after.</p>"""
 
-NUMBERS = """<p>All of it in figures. Means over the networks; in brackets the 95&nbsp;% interval of the mean.</p>"""
+NUMBERS = """<p>All of it in figures. Means over the networks; in brackets, where there are two networks or
+more, the 95&nbsp;% interval of the mean.</p>"""
 
 GLOSSARY = {
     "value": "the objective&rsquo;s mean over the images, in its own unit: not comparable between objectives",
@@ -82,10 +88,12 @@ def parts(results: "xarray.Dataset") -> list[Part]:
             STAIRCASE.format(digits=digits),
             _figure(
                 headlines.staircase(results),
-                _boxes("staircase-error-value", "staircase-loss-value", "staircase-error-slope", "staircase-loss-slope"),
-                "One network. The weight is the one that cross entropy depends on most; the dashed line is where it "
-                "stands. Smoothed: expected_error at T = 0.1. Slopes are differences of neighbouring points; the needles "
-                "would grow without end as the points move together, and are cut.",
+                _boxes(
+                    "staircase-error-value", "staircase-loss-value", "staircase-error-slope", "staircase-loss-slope"
+                ),
+                "The first network. The weight is the one that cross entropy depends on most; the dashed line is where "
+                "it stands. Smoothed: expected_error at T = 0.1. Slopes are differences of neighbouring points; the "
+                "needles would grow without end as the points move together, and are cut.",
                 results,
             ),
         ),
@@ -96,7 +104,8 @@ def parts(results: "xarray.Dataset") -> list[Part]:
                 headlines.differences(results),
                 _boxes("differences"),
                 f"(f(w + h) &minus; f(w &minus; h)) / 2h at {int(results.attrs['difference_weights'])} weights of each "
-                f"network, drawn at random; cross entropy&rsquo;s is held against its exact gradient. {intervals(results)}",
+                f"network, drawn at random; cross entropy&rsquo;s is held against its exact gradient. "
+                f"{intervals(results)}",
                 results,
             ),
         ),
@@ -127,7 +136,7 @@ def parts(results: "xarray.Dataset") -> list[Part]:
                 headlines.temperatures(results),
                 _key(series.swept_keys(results), series.keys(results))
                 + _boxes(*(f"temperatures-{measure}" for measure in (*series.TEMPERATURE_MEASURES, "dead"))),
-                f"{intervals(results)} Bands are cut where they leave a logarithmic axis; a norm of 0 has no place on it.",
+                f"{intervals(results)} What is 0 has no place on a logarithmic axis; bands are cut at its lower end.",
                 results,
             ),
         ),
@@ -214,8 +223,11 @@ def stage_choice(results: "xarray.Dataset") -> str:
     accuracy = 100 * results["test_accuracy"].mean("seed").values
     radios = []
     for i, stage in enumerate(series.stage_titles(results)):
-        name, more, epochs = stage.partition(" (")
-        label = f'{escape(name)}<span class="more">{escape(more + epochs)}</span><small>{accuracy[i]:.0f}&nbsp;% right</small>'
+        # On a phone only what tells the stages apart is shown.
+        name, more, epochs = stage.removeprefix("after ").partition(" (")
+        after = '<span class="more">after </span>' if stage.startswith("after ") else ""
+        epochs = f'<span class="more">{escape(more + epochs)}</span>'
+        label = f"{after}{escape(name)}{epochs}<small>{accuracy[i]:.0f}&nbsp;% right</small>"
         radios.append(_radio("stage", stage, label, checked=i == first, identity=f"stage-{i}"))
     return f'<fieldset class="choice"><legend>The networks</legend>{"".join(radios)}</fieldset>'
 
@@ -250,7 +262,7 @@ def _row(one: "xarray.Dataset") -> str:
         _cell(mean_interval(one["cosine"].sel(other="cross_entropy").values)),
         _cell(mean_interval(one["effective_examples"].values)),
         _cell(mean_interval(100 * one["vanishing_share"].values), unit="&nbsp;%"),
-        f"<td>{f'{dead} of {n}' if dead else '&ndash;'}</td>",
+        f"<td>{f'{dead}&nbsp;of&nbsp;{n}' if dead else '&ndash;'}</td>",
     ]
     return f'<tr><th scope="row">{escape(str(one["title"].item()))}</th>{"".join(cells)}</tr>'
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 
 from lab.batches import shuffled
 from lab.errors import InputError, unknown
@@ -55,7 +55,9 @@ def _run_chunk(
     images: UInt8[Array, "examples pixels"],
     labels: Int[Array, " examples"],
     indices: Int[Array, "steps batch"],
-) -> tuple[Any, Any, Float[Array, " steps"]]:
+) -> tuple[Any, Any, Float[Array, " steps"], Bool[Array, ""]]:
+    """Parameters and optimiser state after a step for each row of `indices`; losses; whether all is finite."""
+
     def loss(parameters, batch):
         logits = apply(parameters, images[batch].astype(float) / 255)
         return jnp.mean(objective(logits, labels[batch]))
@@ -67,7 +69,8 @@ def _run_chunk(
         return (optax.apply_updates(parameters, updates), optimiser_state), value
 
     (parameters, optimiser_state), losses = jax.lax.scan(step, (parameters, optimiser_state), indices)
-    return parameters, optimiser_state, losses
+    finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves((parameters, losses))]))
+    return parameters, optimiser_state, losses, finite
 
 
 def train(
@@ -102,7 +105,7 @@ def train(
         indices = order(order_key, step, stage - step, examples=len(labels), batch_size=batch_size)
         losses = []
         for batches in np.split(indices, range(CHUNK, len(indices), CHUNK)):
-            parameters, optimiser_state, chunk_losses = _run_chunk(
+            parameters, optimiser_state, chunk_losses, finite = _run_chunk(
                 network.apply,
                 transformation.update,
                 objective,
@@ -113,19 +116,19 @@ def train(
                 batches,
             )
             losses.append(np.asarray(chunk_losses))
-            _check_finite(objective, losses[-1], parameters, step)
+            if not finite:
+                raise _diverged(objective, losses[-1], step)
             step += len(batches)
             progress(len(batches))
         # A copy: the next chunk gives the buffers of this state back to the device.
         yield TrainState(jax.tree.map(jnp.copy, parameters), optimiser_state, step, np.concatenate(losses))
 
 
-def _check_finite(objective: Objective, losses: np.ndarray, parameters: Any, step: int) -> None:
+def _diverged(objective: Objective, losses: np.ndarray, step: int) -> FloatingPointError:
     bad = np.flatnonzero(~np.isfinite(losses))
-    advice = f"(objective {objective}). Try a smaller learning rate."
-    if bad.size:
-        raise FloatingPointError(f"the training loss became {losses[bad[0]]} at step {step + int(bad[0])} {advice}")
-    if not all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(parameters)):
-        raise FloatingPointError(
-            f"a parameter stopped being finite between steps {step} and {step + len(losses)} {advice}"
-        )
+    what = (
+        f"the training loss became {losses[bad[0]]} at step {step + int(bad[0])}"
+        if bad.size
+        else f"a parameter stopped being finite between steps {step} and {step + len(losses)}"
+    )
+    return FloatingPointError(f"{what} (objective {objective}). Try a smaller learning rate.")

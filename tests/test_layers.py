@@ -18,7 +18,7 @@ idx published sample prepared sources data sample.make
 batches networks book margins objectives losses surrogates catalogue metrics
 gradients estimators diagnostics landscape training
 settings environment statistics learning comparison
-runs findings charts figures report tables
+runs findings palette series charts headlines figures story report tables
 console doctor __main__
 """.split()
 # What is drawn and read back, and what answers `--help`, must work where JAX is not installed.

@@ -1,0 +1,390 @@
+"""Figures: what is drawn is what was measured, titles follow the data, and no JAX is needed."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import xarray
+from PIL import Image
+
+import lab
+from lab import figures, headlines, report, series
+from lab.palette import KNOWN, styles
+from lab.runs import Run, write_json
+
+EVIL = "<script>alert(1)</script>"
+
+
+def renamed(results, objective, title):
+    """The results with one objective under another name and title, as a user's own might have."""
+    place = list(results["objective"].values).index(objective)
+    for coordinate in ("title", "name"):
+        names = results[coordinate].values.astype(object)
+        names[place] = title
+        results = results.assign_coords({coordinate: ("objective", names.astype(str))})
+    return results
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, comparison):
+    """A run's folder with results in it and nothing drawn."""
+    found = Run(tmp_path_factory.mktemp("runs") / "20261123-120000-compare")
+    found.path.mkdir()
+    found.save_results(comparison)
+    write_json(found.path / "config.json", {"kind": "compare"})
+    return found
+
+
+@pytest.fixture(scope="module")
+def drawn(run):
+    return lab.draw(run)
+
+
+@pytest.fixture(scope="module")
+def learning():
+    """Results of training: three epochs, with the test accuracy ending at 91.2 %."""
+    values = np.linspace(0.1, 0.912, 4)[:, None] * np.ones(3)
+    return xarray.Dataset(
+        {"loss": (("epoch", "split"), 2 - values), "accuracy": (("epoch", "split"), values)},
+        coords={"epoch": np.arange(4), "split": ["train", "validation", "test"]},
+        attrs={"data": "digits", "network": "784-100-10 relu", "recipe": "sgd"},
+    )
+
+
+def titles(svg):
+    nodes = ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")
+    return [line for node in nodes for line in node.itertext()]
+
+
+# -- files ------------------------------------------------------------------------------------------------------
+
+
+def test_every_figure_is_written_twice(run, drawn):
+    names = {"staircase", "differences", "cosines", "margins", "temperatures"}
+    assert {path.name for path in drawn} == {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
+    assert {path.name for path in run.figures.iterdir()} == {path.name for path in drawn}
+
+
+def test_pictures_are_sharp_and_not_blank(drawn):
+    for path in drawn:
+        if path.suffix == ".png":
+            with Image.open(path) as image:
+                assert image.width >= 1200 and image.height >= 400, path.name
+                colours = image.convert("RGB").getcolors(maxcolors=2**24)
+            assert len(colours) > 50, path.name
+            assert max(count for count, _ in colours) < 0.97 * image.width * image.height, path.name
+
+
+@pytest.mark.parametrize("name", ["staircase", "differences", "cosines", "margins", "temperatures"])
+def test_a_picture_says_its_finding_and_its_source(run, drawn, comparison, name):
+    written = " ".join(titles((run.figures / f"{name}.svg").read_text()))
+    shown = written.replace("\u00a0", " ")
+    headline = getattr(headlines, name)(comparison)
+    assert headline[:40] in shown
+    assert "n = 2 networks, 200 training images each" in " ".join(shown.split())
+    assert "embedded sample" in shown
+
+
+@pytest.mark.parametrize("figure", figures.COMPARISON, ids=lambda figure: figure.__name__)
+def test_charts_are_valid_vega_lite(comparison, figure):
+    figure(comparison).to_dict()  # altair checks it against the schema
+
+
+def test_nothing_is_cut_off_at_the_edges(drawn):
+    for path in drawn:
+        if path.suffix == ".png":
+            with Image.open(path) as image:
+                pixels = np.asarray(image.convert("L"))
+            edges = (pixels[:10], pixels[-10:], pixels[:, :10], pixels[:, -10:])
+            assert min(edge.min() for edge in edges) == 255, path.name
+
+
+def test_the_learning_curve_is_drawn(tmp_path, learning):
+    run = Run(tmp_path)
+    run.save_results(learning)
+    assert {path.name for path in lab.draw(run)} == {"learning.png", "learning.svg"}
+    assert "After 3 epochs 91.2 % of the test images are read rightly." in headlines.learning(learning)
+
+
+def test_drawing_needs_no_jax(run, drawn, tmp_path):
+    """In a process in which importing JAX fails; and drawn again from disk a picture is the same to the last bit."""
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    (copy / "results.nc").write_bytes((run.path / "results.nc").read_bytes())
+    code = (
+        "import sys\nfor name in ('jax', 'jaxlib', 'optax'): sys.modules[name] = None\n"
+        f"import lab\nfrom pathlib import Path\nlab.draw(lab.Run(Path({str(copy)!r})))"
+    )
+    root = Path(lab.__file__).parent.parent
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for path in drawn:
+        assert (copy / "figures" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_damaged_results_are_named(tmp_path):
+    (tmp_path / "results.nc").write_bytes(b"not a netCDF file")
+    with pytest.raises(lab.DataError, match=re.escape(str(tmp_path / "results.nc"))):
+        lab.draw(Run(tmp_path))
+    assert not (tmp_path / "figures").exists()
+
+
+# -- numbers ----------------------------------------------------------------------------------------------------
+
+
+def data(chart):
+    return chart.to_dict()["datasets"]
+
+
+def test_cosines_are_the_measured_ones(comparison):
+    rows = data(figures.cosines(comparison))["cosines"]
+    table = comparison.isel(objective=comparison["in_table"].values, other=comparison["in_table"].values)
+    stages = series.stage_titles(comparison)
+    n = table.sizes["objective"]
+    assert len(rows) == 2 * n * n
+    mean = table["cosine"].mean("seed").values  # stage, objective, other
+    for row in rows:
+        i = int(row["row"].split()[0]) - 1
+        expected = mean[stages.index(row["stage"]), i, row["place"] - 1]
+        if np.isnan(expected):
+            assert row["mean"] is None and row["n"] == 0 and "zero_one" in row["row"] + row["column"]
+        else:
+            assert row["mean"] == pytest.approx(expected, rel=1e-3, abs=1e-4)
+            assert row["n"] == 2
+    assert {row["row"] for row in rows if row["dead"]} == {"1  zero_one"}
+
+
+def test_temperatures_have_the_t_interval_of_their_networks(comparison):
+    rows = data(figures.temperatures(comparison))["temperatures"]
+    (row,) = (
+        row
+        for row in rows
+        if (row["key"], row["temperature"], row["measure"]) == ("expected_error", 10, "effective_examples")
+        and row["stage"] == "after 20 steps"
+    )
+    a, b = comparison["effective_examples"].sel(objective="expected_error:temperature=10", stage="20 steps").values
+    half = 12.706 * abs(a - b) / 2  # t of one degree of freedom; s / sqrt(2) = |a - b| / 2
+    assert row["mean"] == pytest.approx((a + b) / 2, rel=1e-3)
+    assert (row["low"], row["high"]) == pytest.approx(((a + b) / 2 - half, (a + b) / 2 + half), rel=2e-3)
+    swept = {"cross_entropy", "expected_error", "centred_expected_error", "sigmoid_margin", "ramp"}
+    assert {row["key"] for row in rows} == swept
+    assert {row["temperature"] for row in rows} == {0.1, 1, 10}
+    dead = sum(row["mean"] for row in rows if row["measure"] == "dead")
+    assert dead == int(comparison["dead"].isel(objective=np.isin(comparison["name"], list(swept))).sum())
+
+
+def test_weights_are_shares_of_the_measured_ones(comparison):
+    for row in series.weight_rows(comparison):
+        dead = row["title"] == "zero_one"
+        assert sum(row["share"]) == pytest.approx(0 if dead else 100, abs=0.5), row["title"]
+    for row in series.example_rows(comparison):
+        assert sum(row["share"]) == pytest.approx(100, abs=0.5)
+    (row,) = (
+        row
+        for row in series.weight_rows(comparison)
+        if row["title"] == "expected_error T=0.1" and row["stage"] == "at the start"
+    )
+    measured = comparison["weight_by_margin"].sel(objective="expected_error:temperature=0.1").isel(stage=0)
+    np.testing.assert_allclose(row["share"], 100 * measured.mean("seed"), rtol=6e-3, atol=1e-9)
+    assert row["t"] == 0  # the coldest of 0.1, 1, 10
+
+
+def test_ridges_keep_the_shape_of_what_was_measured(comparison):
+    rows = data(figures.margins(comparison))["ridges"]
+    for row in rows:
+        measured = comparison.sel(objective=comparison["objective"][comparison["title"] == row["title"]].item())
+        shape = (
+            measured["weight_by_margin"].mean("seed").isel(stage=series.stage_titles(comparison).index(row["stage"]))
+        )
+        np.testing.assert_allclose(row["share"], shape / max(float(shape.max()), 1e-30), atol=1e-3)
+    assert {row["carried"] for row in rows if row["title"] == "zero_one"} == {"dead"}
+
+
+def test_the_staircase_is_flat_and_the_loss_is_not(comparison):
+    rows = series.staircase_rows(comparison)
+    for row in rows:
+        if row["quantity"] == "value":
+            s = series.stage_titles(comparison).index(row["stage"])
+            measured = comparison["line"].isel(seed=0, stage=s).sel(curve=row["curve"])
+            np.testing.assert_allclose(row["value"], measured, rtol=1e-6)
+        slopes = np.array(row["value"]) if row["quantity"] == "slope" else None
+        if slopes is not None and row["curve"] == "zero_one":
+            assert np.mean(slopes == 0) > 0.9
+        if slopes is not None and row["curve"] == "cross_entropy":
+            assert np.mean(slopes == 0) < 0.02
+    # Slopes add up to the way between the ends.
+    value, slope = (
+        next(r for r in rows if r["curve"] == "cross_entropy" and r["quantity"] == q) for q in ("value", "slope")
+    )
+    step = value["offset"][1] - value["offset"][0]
+    assert sum(slope["value"]) * step == pytest.approx(value["value"][-1] - value["value"][0], rel=1e-3)
+
+
+def test_differences_are_the_measured_ones(comparison):
+    for row in data(figures.differences(comparison))["differences"]:
+        s = series.stage_titles(comparison).index(row["stage"])
+        at = comparison.isel(stage=s).sel(h=row["h"]).mean("seed")
+        expected = 1 - at["difference_moved_share"] if row["measure"] == "still" else at["difference_loss_deviation"]
+        assert row["mean"] == pytest.approx(100 * float(expected), rel=1e-3)
+
+
+# -- titles -----------------------------------------------------------------------------------------------------
+
+
+def test_titles_turn_with_the_data(comparison):
+    """The same sentences would be false of other data: then others are said."""
+    flat = comparison.copy(deep=True)
+    flat["line"].loc[{"curve": "cross_entropy"}] = 1.0
+    assert "jumps elsewhere" in headlines.staircase(comparison)
+    assert "no flatter than cross entropy" in headlines.staircase(flat)
+
+    moving = comparison.assign(difference_moved_share=comparison["difference_moved_share"] * 0 + 1.0)
+    assert "Small steps see nothing of accuracy" in headlines.differences(comparison)
+    assert "changes accuracy for 100 % of weights" in headlines.differences(moving)
+
+    alike = comparison.assign(cosine=comparison["cosine"] * 0 + 0.99)
+    unlike = comparison.assign(cosine=comparison["cosine"] * 0 + 0.1)
+    assert headlines.cosines(alike).startswith("All stand-ins point nearly")
+    assert headlines.cosines(unlike).startswith("Not every stand-in")
+
+    more = comparison["examples_by_margin"] + 0 * comparison["weight_by_margin"]
+    away = comparison.assign(weight_by_margin=more.isel(bin=slice(None, None, -1)))
+    assert "cannot tell" in headlines.margins(comparison.assign(weight_by_margin=more))
+    assert headlines.margins(comparison) != headlines.margins(away)
+
+
+def of_weight(results, share):
+    """Results in which `share` [seed] of cross entropy's weight is on wrong answers, which are half the examples."""
+    changed = results.copy(deep=True)
+    wrong = (results["margin_high"] <= 0).values
+    halves = np.where(wrong, 0.5 / wrong.sum(), 0.5 / (~wrong).sum())
+    changed["examples_by_margin"] = changed["examples_by_margin"] * 0 + xarray.DataArray(halves, dims="bin")
+    of_bins = [np.where(wrong, s / wrong.sum(), (1 - s) / (~wrong).sum()) for s in share]
+    weight = xarray.DataArray(np.array(of_bins), dims=("seed", "bin"))
+    changed["weight_by_margin"] = (changed["weight_by_margin"] * 0 + weight).transpose(
+        *results["weight_by_margin"].dims
+    )
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        ([0.80, 0.801], "Cross entropy looks harder at wrong answers"),
+        ([0.20, 0.201], "Cross entropy looks away from wrong answers"),
+        ([0.30, 0.80], "these networks cannot tell"),
+    ],
+)
+def test_the_title_of_the_margins_follows_the_weights(comparison, share, said):
+    assert said in headlines.margins(of_weight(comparison, share))
+
+
+def test_the_title_of_the_temperatures_follows_the_examples(comparison):
+    def carried(by_temperature):
+        factor = xarray.DataArray([by_temperature(t) for t in comparison["temperature"].values], dims="objective")
+        noise = xarray.DataArray([0.0, 0.01], dims="seed")
+        values = comparison["effective_examples"] * 0 + factor * (1 + noise)
+        return comparison.assign(effective_examples=values.transpose(*comparison["effective_examples"].dims))
+
+    assert "The colder the objective, the fewer examples" in headlines.temperatures(carried(lambda t: 10 * t))
+    assert "The colder the objective, the more examples" in headlines.temperatures(carried(lambda t: 10 / t))
+    assert "Not every objective's gradient" in headlines.temperatures(carried(lambda t: 10.0))
+
+
+def test_one_network_claims_nothing_general(comparison):
+    one = comparison.isel(seed=[0])
+    assert "one network" in headlines.cosines(one)
+    assert headlines.margins(one).startswith("Does cross entropy")
+    assert headlines.temperatures(one).startswith("Does a warmer gradient")
+    assert all("nan" not in getattr(headlines, f.__name__)(one) for f in figures.COMPARISON)
+
+
+# -- colours ----------------------------------------------------------------------------------------------------
+
+
+def test_every_objective_has_its_own_colour_and_dash(comparison):
+    looks = [(colour, tuple(dash)) for colour, dash in KNOWN.values()]
+    assert len(set(looks)) == len(looks)
+    assert set(series.keys(comparison)) <= set(KNOWN)
+    # A new objective takes nobody's colour, and changes nobody's.
+    chosen = styles(["mine", *KNOWN, "yours"])
+    assert {key: chosen[key] for key in KNOWN} == KNOWN
+    assert chosen["mine"] != chosen["yours"]
+    assert not {chosen["mine"][0], chosen["yours"][0]} & {colour for colour, _ in KNOWN.values()}
+
+
+def scales(chart):
+    """Every domain of names with its range, anywhere in a chart."""
+    if isinstance(chart, dict):
+        domain, of = chart.get("domain"), chart.get("range")
+        if isinstance(domain, list) and isinstance(of, list) and all(isinstance(one, str) for one in [*domain, *of]):
+            yield dict(zip(domain, of, strict=True))
+        chart = list(chart.values())
+    if isinstance(chart, list):
+        for part in chart:
+            yield from scales(part)
+
+
+def test_the_same_colour_in_every_figure_and_on_the_page(comparison):
+    page = report.specs(comparison, report.datasets(comparison))
+    pictures = [figure(comparison).to_dict() for figure in figures.COMPARISON] + [page]
+    for picture in pictures:
+        for scale in scales(picture):
+            for key, colour in scale.items():
+                name = key.split(":")[0]
+                if name in KNOWN:
+                    assert colour == KNOWN[name][0], key
+    assert sum(len(list(scales(picture))) for picture in pictures) > 5
+
+
+def test_a_key_is_what_stays_when_the_temperature_changes(comparison):
+    keys = dict(zip(comparison["objective"].values, series.keys(comparison), strict=True))
+    assert keys["expected_error:temperature=0.1"] == keys["expected_error"] == "expected_error"
+    other = comparison.assign_coords(
+        objective=np.where(comparison["objective"] == "gce", "gce:q=0.5", comparison["objective"]),
+        title=("objective", np.where(comparison["title"] == "gce", "gce q=0.5", comparison["title"])),
+    )
+    assert "gce q=0.5" in series.keys(other)  # another q is another objective
+
+
+# -- small and strange results ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def least(mnist):
+    """Accuracy and cross entropy alone, one network, one stage."""
+    return lab.compare(lab.CompareSettings(seeds=1, stages="3", standard=False, examples=50, temperatures="1"), mnist)
+
+
+def test_the_least_there_can_be_is_drawn(tmp_path, least):
+    run = Run(tmp_path)
+    run.save_results(least)
+    assert len(lab.draw(run)) == 10
+    assert headlines.temperatures(least).startswith("One temperature was measured, T = 1")
+    assert headlines.cosines(least) == "Accuracy has no direction to compare: its gradient is 0."
+
+
+def test_strange_names_stay_text(tmp_path, comparison):
+    run = Run(tmp_path)
+    run.save_results(renamed(comparison, "gce", EVIL))
+    for path in lab.draw(run):
+        if path.suffix == ".svg":
+            tags = {node.tag.split("}")[-1] for node in ElementTree.fromstring(path.read_text()).iter()}
+            assert tags <= {
+                "svg",
+                "g",
+                "path",
+                "text",
+                "tspan",
+                "rect",
+                "line",
+                "defs",
+                "clipPath",
+                "linearGradient",
+                "stop",
+            }
+    assert EVIL in titles((run.figures / "margins.svg").read_text())

@@ -1,0 +1,309 @@
+"""The report: one page, complete in itself, that shows what was measured and does what it offers."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_figures import EVIL, renamed
+
+import lab
+from lab import headlines, report, series, story
+from lab.runs import Run, write_json
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def folder(path, results):
+    """A run's folder with results and all that a page tells."""
+    path.mkdir(exist_ok=True)
+    run = Run(path)
+    run.save_results(results)
+    write_json(path / "config.json", {"kind": "compare", "objective": [EVIL]})
+    write_json(path / "environment.json", {"python": "3.11"})
+    return run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, comparison):
+    return folder(tmp_path_factory.mktemp("runs") / "20261123-120000-compare", comparison)
+
+
+@pytest.fixture(scope="module")
+def path(run):
+    return lab.write_report(run)
+
+
+class Page(HTMLParser):
+    """A page taken apart: its elements, the text outside scripts, the scripts."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.text, self.scripts, self.inside = [], [], [], None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        self.inside = tag
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        self.inside = None
+
+    def handle_data(self, data):
+        if self.inside == "script":
+            self.scripts[-1] += data
+        elif self.inside != "style":
+            self.text.append(data)
+
+    @property
+    def words(self):
+        return " ".join(" ".join(self.text).replace("\u00a0", " ").split())
+
+    @property
+    def content(self):
+        return json.loads(self.scripts[0])
+
+
+@pytest.fixture(scope="module")
+def page(path):
+    return Page(path.read_text())
+
+
+# -- the file ---------------------------------------------------------------------------------------------------
+
+
+def test_the_page_is_one_small_file(run, path):
+    assert path == run.report
+    assert path.stat().st_size < 3_000_000
+    assert not list(run.path.glob(".*partial"))
+
+
+def test_the_page_fetches_nothing(path, page):
+    for tag, attributes in page.elements:
+        assert not {"src", "href", "action", "data", "srcset", "background"} & set(attributes), (tag, attributes)
+        assert tag not in {"link", "iframe", "img", "object", "embed", "base"}
+    style = path.read_text().split("<style>")[1].split("</style>")[0]
+    assert "url(" not in style and "@import" not in style
+    policy = next(a["content"] for tag, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none';") and "http" not in policy
+
+
+def test_the_libraries_are_there_once(page):
+    assert sum(script.count("window.vegaEmbed") for script in page.scripts) == 1
+    assert len(page.scripts) == 3
+
+
+def test_drawn_without_jax_the_page_is_the_same(run, path, comparison, tmp_path):
+    copy = folder(tmp_path / run.path.name, comparison)
+    code = (
+        "import sys\nfor name in ('jax', 'jaxlib', 'optax'): sys.modules[name] = None\n"
+        f"import lab\nfrom pathlib import Path\nlab.write_report(lab.Run(Path({str(copy.path)!r})))"
+    )
+    root = Path(lab.__file__).parent.parent
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert copy.report.read_bytes() == path.read_bytes()
+
+
+def test_names_stay_text(tmp_path, comparison):
+    page = Page(lab.write_report(folder(tmp_path / "evil", renamed(comparison, "gce", EVIL))).read_text())
+    assert len(page.scripts) == 3  # none came with the name
+    assert EVIL in page.words
+    assert "<" not in page.scripts[0]
+    titles = {row["title"] for row in page.content["datasets"]["weights"]}
+    assert EVIL in titles
+    assert any(a.get("value") == EVIL for tag, a in page.elements if tag == "input")
+
+
+def test_a_missing_config_is_named(tmp_path, comparison):
+    run = folder(tmp_path / "run", comparison)
+    (run.path / "config.json").unlink()
+    with pytest.raises(lab.DataError, match=re.escape(str(run.path / "config.json"))):
+        lab.write_report(run)
+    assert not run.report.exists()
+
+
+# -- what it says -----------------------------------------------------------------------------------------------
+
+
+def test_the_page_says_what_the_figures_and_the_table_say(page, comparison):
+    for name in ("staircase", "differences", "cosines", "margins", "temperatures"):
+        assert getattr(headlines, name)(comparison) in page.words
+    for finding in lab.summarise(comparison):
+        assert finding.claim in page.words and finding.evidence in page.words
+    assert "n = 2 networks, 200 training images each." in page.words
+    assert comparison.attrs["data"] in page.words
+
+
+def test_the_table_holds_the_means_of_the_networks(path, comparison):
+    text = path.read_text()
+    body = re.search(r'<tbody class="of-stage-1">(.*?)</tbody>', text, re.S).group(1)
+    rows = dict(re.findall(r'<th scope="row">(.*?)</th>(.*?)</tr>', body, re.S))
+    assert list(rows) == [html.escape(t) for t in comparison["title"].values[comparison["in_table"].values]]
+    cells = [re.sub(r"<small>.*?</small>", "", c).strip() for c in re.findall(r"<td>(.*?)</td>", rows["brier"])]
+    at = comparison.sel(objective="brier").isel(stage=1)
+    assert cells[1] == f"{float(at['norm'].mean()):.3g}"
+    assert cells[2] == f"{float(at['cosine'].sel(other='cross_entropy').mean()):.3g}"
+    assert cells[3] == f"{float(at['effective_examples'].mean()):.3g}"
+    assert "<td>2&nbsp;of&nbsp;2</td>" in rows["zero_one"] and "<td>none</td>" in rows["zero_one"]
+
+
+def test_the_charts_hold_the_measured_numbers(page, comparison):
+    assert page.content["datasets"] == json.loads(json.dumps(report.datasets(comparison)))
+    (row,) = (
+        row
+        for row in page.content["datasets"]["cosines"]
+        if (row["stage"], row["row"], row["column"]) == ("after 20 steps", "6  gce", "cross_entropy")
+    )
+    measured = comparison["cosine"].sel(objective="gce", other="cross_entropy", stage="20 steps").values
+    assert row["mean"] == pytest.approx(measured.mean(), rel=1e-3)
+
+
+def test_every_chart_has_its_place_and_its_data(page):
+    specs, datasets = page.content["specs"], page.content["datasets"]
+    places = {a["id"] for _, a in page.elements if a.get("class") == "chart"}
+    assert places == set(specs)
+    used = set(re.findall(r'"data": \{"name": "(\w+)"\}', json.dumps(specs)))
+    assert used == set(datasets)
+
+
+def test_notes_over_the_margins_are_the_measured_numbers(comparison):
+    lines = report.notes(comparison)["after 20 steps"]["expected_error"]["0"]
+    at = comparison.sel(objective="expected_error:temperature=0.1", stage="20 steps")
+    assert lines[0] == "expected_error T=0.1"
+    assert f"carried by {float(at['effective_examples'].mean()):.0f} [" in lines[1]
+    assert f"cosine with cross entropy {float(at['cosine'].sel(other='cross_entropy').mean()):.2f} [" in lines[2]
+    dead = report.notes(comparison)["at the start"]["zero_one"]["fixed"]
+    assert "cosine with cross entropy undefined" in dead and "dead in 2 of 2 networks" in dead
+
+
+def test_peaks_are_above_all_that_is_drawn(comparison):
+    rows = report.datasets(comparison)
+    peaks = report.peaks(rows, 3)
+    for row in rows["weights"]:
+        if row["t"] is not None:
+            assert peaks[row["stage"]][row["t"]] > max(row["share"])
+    assert all(peak < 106 for by_place in peaks.values() for peak in by_place)
+
+
+def test_the_slider_begins_at_the_temperature_nearest_to_1(comparison, page):
+    (slider,) = (a for tag, a in page.elements if tag == "input" and a["type"] == "range")
+    assert series.swept_temperatures(comparison) == [0.1, 1, 10]
+    assert slider["max"] == "2" and slider["value"] == "1" == str(story.first_temperature(comparison))
+
+
+def test_one_network_and_two_objectives_make_a_page(tmp_path, mnist):
+    settings = lab.CompareSettings(seeds=1, stages="3", standard=False, examples=50, temperatures="0.5,2")
+    results = lab.compare(settings, mnist)
+    page = Page(lab.write_report(folder(tmp_path / "least", results)).read_text())
+    figures = page.words[: page.words.index("In short")]
+    assert "nan" not in figures.lower().split()
+    assert "One network: no interval." in page.words
+    assert story.first_focus(results) == "cross_entropy"
+
+
+# -- what it does -----------------------------------------------------------------------------------------------
+
+ACT = """
+const settle = () => new Promise((done) => setTimeout(done, 300));
+const shown = (id) => document.getElementById(id).innerHTML;
+async function act() {
+  const views = await Promise.all(drawn);
+  const result = { drawn: views.length, opened: performance.now(), wide: document.body.scrollWidth - innerWidth };
+  const set = async (input, value) => {
+    if (input.type === "radio") input.checked = true; else input.value = value;
+    input.dispatchEvent(new Event("input", { bubbles: true }));
+    await settle();
+  };
+  await settle();
+  let before = shown("margins");
+  await set(document.getElementById("temperature"), 0);
+  result.slider = shown("margins") !== before && shown("margins").includes("expected_error T=0.1");
+  result.output = document.querySelector("output").value;
+  result.spoken = document.getElementById("temperature").getAttribute("aria-valuetext");
+  before = shown("margins");
+  await set(document.querySelector("input[name=focus][value=all]"));
+  result.all = shown("margins") !== before;
+  for (const input of document.querySelectorAll("input[name=focus]")) await set(input);
+  const charts = views.map((_, i) => document.querySelectorAll(".chart")[i].id);
+  const marks = (id) => {  // all but the title, which names the stage
+    const copy = document.getElementById(id).cloneNode(true);
+    copy.querySelectorAll(".role-title").forEach((title) => title.remove());
+    return copy.innerHTML;
+  };
+  before = charts.map(marks);
+  await set(document.getElementById("stage-0"));
+  result.stage = charts.filter((id, i) => marks(id) === before[i]);
+  result.tables = [...document.querySelectorAll("tbody")].filter((one) => one.offsetHeight).map((one) => one.className);
+  result.requests = performance.getEntriesByType("resource").map((one) => one.name);
+  result.ink = getComputedStyle(document.querySelector("#cosines .role-axis-label text")).fill;
+  result.cut = charts.filter((id) => {
+    const chart = document.getElementById(id), svg = chart.querySelector("svg");
+    return svg.getBoundingClientRect().right > chart.getBoundingClientRect().right + 1;
+  });
+  document.body.innerHTML = "<pre id='result'></pre>";
+  document.getElementById("result").textContent = JSON.stringify(result);
+}
+addEventListener("load", act);
+"""
+
+
+def opened(path, tmp_path, *, width=1200, dark=False):
+    """The page opened and used: what it did, and what the console said."""
+    copy = tmp_path / "page.html"
+    before, end, after = path.read_text().rpartition("</body>")  # Vega holds one in a string
+    copy.write_text(f"{before}<script>{ACT}</script>{end}{after}")
+    flags = "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
+    flags += " disable-component-update disable-sync dump-dom virtual-time-budget=30000 enable-logging=stderr"
+    if dark:
+        flags += " blink-settings=preferredColorScheme=0"
+    command = [CHROMIUM, *(f"--{flag}" for flag in flags.split()), f"--window-size={width},900"]
+    command += [f"--user-data-dir={tmp_path / 'browser'}", copy.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    result = re.search(r'<pre id="result">(.*?)</pre>', done.stdout, re.S)
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    assert result, (console, done.stdout[-2000:])
+    return json.loads(html.unescape(result.group(1))), console
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize("width", [1200, 500])  # headless Chromium opens no window narrower than 500
+def test_the_page_does_what_it_offers(path, tmp_path, width):
+    result, console = opened(path, tmp_path, width=width)
+    assert console == []
+    assert result["requests"] == []
+    assert result["drawn"] == 11
+    assert result["slider"], "the temperature slider changed nothing"
+    assert result["output"] == result["spoken"] == "0.1"
+    assert result["all"], "the objective chosen changed nothing"
+    # In these few steps no swept gradient dies: the picture of deaths is the same at both stages.
+    assert set(result["stage"]) <= {"temperatures-dead"}, "these charts did not follow the stage"
+    assert result["tables"] == ["of-stage-0"]
+    assert result["wide"] <= 0, "the page is wider than the screen"
+    assert result["cut"] == [], "these charts are wider than their place"
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_ink_is_light_in_the_dark(path, tmp_path):
+    ink, _ = opened(path, tmp_path, dark=True)
+    paper, _ = opened(path, tmp_path)
+    light, dark = (np.mean([int(x) for x in re.findall(r"\d+", one["ink"])[:3]]) for one in (ink, paper))
+    assert light > 180 and dark < 80
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_a_name_that_is_a_script_is_not_run(tmp_path, comparison):
+    strange = lab.write_report(folder(tmp_path / "run", renamed(comparison, "gce", EVIL)))
+    result, console = opened(strange, tmp_path)
+    assert console == [] and result["drawn"] == 11  # an alert would have stopped the page
