@@ -11,7 +11,8 @@ from typing import Literal
 
 import tyro
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.padding import Padding
 
 import lab
 from lab.console import cli, progress
@@ -87,12 +88,13 @@ def list_(
 def _list_objectives(console: Console) -> None:
     from lab.catalogue import definitions
 
-    table = Table("objective", "formula", "parameters", "flags", "source", box=None, padding=(0, 2, 0, 0))
     for one in definitions():
         parameters = [f"{name}={p.default:g} ({p.range(name)})" for name, p in one.parameters.items()]
         flags = [f for f in ("bounded", "symmetric", "calibrated", "smooth", "centred") if getattr(one, f)]
-        table.add_row(one.name, one.formula, ", ".join(parameters), ", ".join(flags), one.source)
-    console.print(table, markup=False)
+        console.print(f"[bold]{escape(one.name)}[/bold] ({one.family}): {escape(one.formula)}")
+        for line in (", ".join(parameters), ", ".join(flags), one.source):
+            if line:
+                console.print(Padding(escape(line), (0, 0, 0, 4)))
 
 
 def _list_datasets(console: Console) -> None:

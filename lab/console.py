@@ -3,6 +3,7 @@
 Nothing here imports JAX: `--help` must be quick, and a redraw needs no JAX at all.
 """
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,7 +45,10 @@ def cli(
 
 def _stop(message: str, code: int) -> None:
     Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {message}", markup=False)
-    sys.exit(code)
+    sys.stdout.flush()
+    # At once: a computation that Ctrl-C cut short may still be running, and the interpreter's own way out
+    # pulls the memory from under it.
+    os._exit(code)
 
 
 @contextmanager

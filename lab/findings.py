@@ -3,12 +3,15 @@
 Every number is a mean over networks with its 95 % interval; where the results cannot decide, the sentence says so.
 """
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from lab.statistics import Interval, mean_interval
 
 if TYPE_CHECKING:
     import xarray
+
+PERCENT = (0.0, 100.0)
 
 
 class Finding(NamedTuple):
@@ -42,7 +45,7 @@ def _stage(results: "xarray.Dataset", stage: int) -> str:
 def _accuracy(results: "xarray.Dataset") -> Finding:
     zero = not results["norm"].sel(objective="zero_one").values.any()
     moved = results["difference_moved_share"].mean("stage")
-    low, high = (mean_interval(100 * moved.sel(h=h).values) for h in (0.001, 0.1))
+    low, high = (mean_interval(100 * moved.sel(h=h).values, within=PERCENT) for h in (0.001, 0.1))
     points = results.sizes["seed"] * results.sizes["stage"]
     return Finding(
         "Accuracy gives no direction." if zero else "Accuracy's gradient is not 0: something is wrong.",
@@ -89,8 +92,9 @@ def _warm(results: "xarray.Dataset") -> Finding:
 def _wrong_answers(results: "xarray.Dataset") -> Finding:
     stage = min(1, results.sizes["stage"] - 1)
     wrong = results["weight_by_margin"].isel(bin=(results["margin_high"] <= 0).values, stage=stage).sum("bin")
-    loss, smoothed = (wrong.sel(objective=one).values for one in ("cross_entropy", "expected_error"))
-    difference = mean_interval(100 * (loss - smoothed))
+    loss, smoothed = (100 * wrong.sel(objective=one).values for one in ("cross_entropy", "expected_error"))
+    share = partial(mean_interval, within=PERCENT)
+    difference = mean_interval(loss - smoothed)
     if difference.n < 2:
         claim = "Who looks at the wrong answers? One network cannot tell."
     elif difference.low > 0:
@@ -101,9 +105,9 @@ def _wrong_answers(results: "xarray.Dataset") -> Finding:
         claim = "Who looks more at the wrong answers? These networks cannot tell."
     return Finding(
         claim,
-        f"{_stage(results, stage).capitalize()}, {mean_interval(100 * loss).text(0)} % of cross entropy's pull comes "
-        f"from digits read wrongly, {mean_interval(100 * smoothed).text(0)} % of expected error's (T = 1); the "
-        f"difference is {difference.text(0)} points, paired by network.",
+        f"{_stage(results, stage).capitalize()}, {share(loss).text(0)} % of cross entropy's pull comes from digits read "
+        f"wrongly, {share(smoothed).text(0)} % of expected error's (T = 1); the difference is {difference.text(0)} points, "
+        "paired by network.",
     )
 
 

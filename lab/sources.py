@@ -65,7 +65,7 @@ def _from_sample(published: Published, reason: str) -> Digits:
     if published.name != sample.NAME:
         raise DataError(
             f"{published.title} is not to be had: {reason}. Download {FILES[0]}.gz and its three companions "
-            f"from {published.url} and give their folder as data_dir. (Only MNIST has an embedded sample.)"
+            f"from {published.url} and give their folder as data_dir (--data-dir). (Only MNIST has an embedded sample.)"
         )
     train, test = sample.COUNTS
     source = f"embedded sample of {train:,} + {test:,} digits"

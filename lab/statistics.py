@@ -14,20 +14,25 @@ class Interval(NamedTuple):
     high: float
     n: int
 
-    def text(self, digits: int = 2, *, unit: str = "") -> str:
-        """The interval as a reader wants it.
+    def text(self, digits: int = 2) -> str:
+        """The interval as a reader wants it; of a single value, the value alone.
 
         >>> Interval(0.5, 0.4, 0.6, 5).text()
         '0.50 [0.40, 0.60]'
         """
-        return f"{self.mean:.{digits}f}{unit} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+        if self.n < 2:
+            return f"{self.mean:.{digits}f}"
+        return f"{self.mean:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
 
 
-def mean_interval(values: Float[np.ndarray, " n"], *, level: float = 0.95) -> Interval:
+def mean_interval(
+    values: Float[np.ndarray, " n"], *, level: float = 0.95, within: tuple[float, float] = (-np.inf, np.inf)
+) -> Interval:
     """The mean and its Student t interval, mean +- t_{n-1} s / sqrt(n).
 
     Values that are not finite (a cosine with a dead gradient) are left out and not counted in n. With fewer
-    than two values left the interval is NaN: one value says nothing about the next.
+    than two values left the interval is NaN: one value says nothing about the next. `within` is the range that the
+    mean can lie in, (0, 1) for a share: the interval is cut there.
 
     >>> mean_interval(np.array([1.0, 2.0, 3.0])).text(3)
     '2.000 [-0.484, 4.484]'
@@ -42,4 +47,4 @@ def mean_interval(values: Float[np.ndarray, " n"], *, level: float = 0.95) -> In
     if n == 1:
         return Interval(mean, np.nan, np.nan, 1)
     half = float(stdtrit(n - 1, (1 + level) / 2) * finite.std(ddof=1) / np.sqrt(n))
-    return Interval(mean, mean - half, mean + half, n)
+    return Interval(mean, max(mean - half, within[0]), min(mean + half, within[1]), n)

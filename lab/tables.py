@@ -56,7 +56,8 @@ def show_comparison(run: Run, console: Console) -> None:
     console.print(comparison_table(results, width=console.width))
     for finding in summarise(results):
         console.print(f"[bold]{escape(finding.claim)}[/bold] {escape(finding.evidence)}")
-    console.print(f"In brackets: 95 % intervals of the mean over n = {results.sizes['seed']} networks.")
+    if results.sizes["seed"] > 1:
+        console.print(f"In brackets: 95 % intervals of the mean over n = {results.sizes['seed']} networks.")
     console.print(f"\nResults: {run.path}\nThe page: {run.report}", markup=False, soft_wrap=True)
 
 

@@ -18,23 +18,12 @@ idx published sample prepared sources data sample.make
 batches networks book margins objectives losses surrogates catalogue metrics
 gradients estimators diagnostics landscape training
 settings environment statistics learning comparison
-runs findings palette series charts headlines figures story report tables
+runs findings series palette charts headlines figures story report tables
 console doctor __main__
 """.split()
 # What is drawn and read back, and what answers `--help`, must work where JAX is not installed.
-WITHOUT_JAX = [
-    "errors",
-    "settings",
-    "statistics",
-    "runs",
-    "findings",
-    "charts",
-    "figures",
-    "report",
-    "tables",
-    "console",
-]
-DRAWING = ("charts", "figures", "report")  # altair is their job, and only drawing imports them
+WITHOUT_JAX = ["errors", "settings", "statistics", *LAYERS[LAYERS.index("runs") : LAYERS.index("doctor")]]
+DRAWING = ("palette", "charts", "figures", "report")  # altair is their job, and only drawing imports them
 HEAVY = ("tensorflow_datasets", "xarray", "altair", "vl_convert", "PIL", "h5netcdf", "ray", "sklearn")
 
 
