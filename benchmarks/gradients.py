@@ -1,6 +1,6 @@
 """How long do the gradients of 16 objectives take together, and one by one?
 
-    python benchmarks/gradients.py [--rounds 15]
+    python benchmarks/gradients.py [--rounds 60]
 
 1,000 images, 784-100-10 ReLU. `together` is one compiled program: one forward pass, one linearisation, a stack of
 cotangents. `one by one` is what one writes first: a jitted jax.grad, compiled once per kind of objective and
@@ -34,7 +34,7 @@ OBJECTIVES = (
 class Settings:
     """Time 16 gradients together and one by one."""
 
-    rounds: int = 15
+    rounds: int = 60
     """rounds in which both are timed, one after the other"""
     examples: int = 1000
     """images in the batch"""

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import xarray
 
 PERCENT = (0.0, 100.0)
+FEW = 0.1  # a gradient carried by less than this share of the examples rests on few of them
+ELSEWHERE = 0.5  # below this cosine, 60 degrees apart, a gradient points elsewhere
 
 
 class Finding(NamedTuple):
@@ -58,8 +60,9 @@ def _accuracy(results: "xarray.Dataset") -> Finding:
 def _loss(results: "xarray.Dataset") -> Finding:
     start = _over_networks(results, "effective_examples", "cross_entropy", 0)
     off = mean_interval(100 * results["difference_loss_deviation"].sel(h=0.01).mean("stage").values)
+    died = bool(results["dead"].sel(objective="cross_entropy").any())
     return Finding(
-        "Cross entropy always gives one.",
+        "Cross entropy's gradient died in some of these networks." if died else "Cross entropy always gives one.",
         f"Of {results.attrs['examples']:,} examples {start.text(0)} carry its gradient {_stage(results, 0)}; autodiff "
         f"and finite differences (h = 0.01) differ by {off.text(1)} %.",
     )
@@ -69,8 +72,11 @@ def _cold(results: "xarray.Dataset") -> Finding:
     one = "expected_error:temperature=0.1"
     first, last = (_over_networks(results, "effective_examples", one, stage) for stage in (0, -1))
     cosine = _over_networks(results.sel(other="cross_entropy"), "cosine", one, -1)
+    rests_on_few = last.mean < FEW * results.attrs["examples"]
     return Finding(
-        "Smoothed accuracy gives one too, but a cold one rests on few examples.",
+        "Smoothed accuracy gives one too, but a cold one rests on few examples."
+        if rests_on_few
+        else "Smoothed accuracy gives one too, even a cold one.",
         f"Expected error at T = 0.1 is carried by {first.text(0)} examples {_stage(results, 0)} and by "
         f"{last.text(1)} {_stage(results, -1)}; its cosine with cross entropy is then {cosine.text()}.",
     )
@@ -82,8 +88,14 @@ def _warm(results: "xarray.Dataset") -> Finding:
     temperature = float(swept["temperature"].max())
     examples = _over_networks(results, "effective_examples", warmest, -1)
     cosine = _over_networks(swept, "cosine", warmest, -1)
+    if cosine.high < ELSEWHERE:
+        claim = "A warm one listens to everybody and points elsewhere."
+    elif cosine.low > ELSEWHERE:
+        claim = "A warm one still points much as cross entropy does."
+    else:
+        claim = "Whether a warm one points elsewhere, these networks cannot tell."
     return Finding(
-        "A warm one listens to everybody and points elsewhere.",
+        claim,
         f"At T = {temperature:g} {examples.text(0)} examples carry it {_stage(results, -1)}, and its cosine with cross "
         f"entropy is {cosine.text()}.",
     )
@@ -105,9 +117,9 @@ def _wrong_answers(results: "xarray.Dataset") -> Finding:
         claim = "Who looks more at the wrong answers? These networks cannot tell."
     return Finding(
         claim,
-        f"{_stage(results, stage).capitalize()}, {share(loss).text(0)} % of cross entropy's pull comes from digits read "
-        f"wrongly, {share(smoothed).text(0)} % of expected error's (T = 1); the difference is {difference.text(0)} points, "
-        "paired by network.",
+        f"{_stage(results, stage).capitalize()}, {share(loss).text(0)} % of cross entropy's pull comes from digits "
+        f"read wrongly, {share(smoothed).text(0)} % of expected error's (T = 1); the difference is "
+        f"{difference.text(0)} points, paired by network.",
     )
 
 
