@@ -10,7 +10,8 @@ import xarray
 from rich.console import Console
 
 import lab
-from lab.comparison import LINE_OBJECTIVES, compared_objectives, stage_name
+from lab.comparison import compared_objectives, stage_name
+from lab.measurement import LINE_OBJECTIVES
 from lab.runs import write_bytes
 from lab.tables import comparison_table
 

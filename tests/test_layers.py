@@ -16,7 +16,7 @@ LAYERS = """
 errors files labels
 idx published sample prepared sources data sample.make
 batches networks book margins objectives losses surrogates catalogue metrics
-gradients estimators diagnostics landscape training
+gradients estimators diagnostics landscape measurement training
 settings environment statistics learning comparison
 runs findings series palette charts headlines figures story report tables
 console doctor __main__
