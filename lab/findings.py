@@ -36,7 +36,8 @@ def _has(results: "xarray.Dataset", one: str) -> bool:
 
 
 def _over_networks(results: "xarray.Dataset", variable: str, objective: str, stage: int) -> Interval:
-    return mean_interval(results[variable].sel(objective=objective).isel(stage=stage).values)
+    within = {"effective_examples": (0.0, float(results.attrs["examples"])), "cosine": (-1.0, 1.0)}[variable]
+    return mean_interval(results[variable].sel(objective=objective).isel(stage=stage).values, within=within)
 
 
 def _stage(results: "xarray.Dataset", stage: int) -> str:
@@ -59,7 +60,8 @@ def _accuracy(results: "xarray.Dataset") -> Finding:
 
 def _loss(results: "xarray.Dataset") -> Finding:
     start = _over_networks(results, "effective_examples", "cross_entropy", 0)
-    off = mean_interval(100 * results["difference_loss_deviation"].sel(h=0.01).mean("stage").values)
+    deviation = results["difference_loss_deviation"].sel(h=0.01).mean("stage")
+    off = mean_interval(100 * deviation.values, within=(0.0, float("inf")))
     died = bool(results["dead"].sel(objective="cross_entropy").any())
     return Finding(
         "Cross entropy's gradient died in some of these networks." if died else "Cross entropy always gives one.",

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def comparison_table(results: "xarray.Dataset", *, width: int) -> Table:
     """Objectives in rows, stages in columns: gradient norm, cosine with cross entropy, effective examples.
 
-    Means over networks; a gradient that is exactly 0 or lost in float32 in all of them reads "dead". The norm is
-    left out where `width`, in characters, is too narrow for it.
+    Means over networks; a gradient that is dead in all of them reads "dead: 0" where it is exactly 0, and
+    "dead: ~0" where it is lost in float32. The norm is left out where `width`, in characters, is too narrow for it.
     """
     with_norm = width >= 26 + 20 * results.sizes["stage"]
     table = Table(
@@ -34,7 +34,9 @@ def comparison_table(results: "xarray.Dataset", *, width: int) -> Table:
     table.add_column("objective", no_wrap=True)
     heading = ("    |g| " if with_norm else "") + "  cos    n"
     for stage in results["stage"].values:
-        table.add_column(f"{stage.replace(' (', chr(10) + '(')}\n{heading}", justify="right", no_wrap=True)
+        table.add_column(
+            f"{stage.replace('at the ', '').replace(' (', chr(10) + '(')}\n{heading}", justify="right", no_wrap=True
+        )
     for one in results["objective"].values[results["in_table"].values]:
         row = results.sel(objective=one)
         table.add_row(str(row["title"].item()), *(_cell(row.sel(stage=s), with_norm) for s in results["stage"].values))
@@ -44,7 +46,7 @@ def comparison_table(results: "xarray.Dataset", *, width: int) -> Table:
 def _cell(row: "xarray.Dataset", with_norm: bool) -> str:
     dead = int(row["dead"].sum())
     if dead == row.sizes["seed"]:
-        return "exactly 0, dead" if not row["norm"].any() else "dead in float32"
+        return "dead: 0" if not row["norm"].any() else "dead: ~0"
     cosine = mean_interval(row["cosine"].sel(other="cross_entropy").values).mean
     cell = f"{cosine:5.2f} {float(row['effective_examples'].mean()):4.0f}"
     return (f"{float(row['norm'].mean()):7.2g} " if with_norm else "") + cell

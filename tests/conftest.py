@@ -1,11 +1,11 @@
 """What every test shares: settings of JAX, the small data, one small comparison."""
 
 import os
+from pathlib import Path
 
 os.environ["LAB_OFFLINE"] = "1"  # tests know only the embedded sample, whatever this machine can reach
 
 import jax
-import numpy as np
 import pytest
 
 jax.config.update("jax_num_cpu_devices", 4)
@@ -49,7 +49,10 @@ def comparison(mnist, small_settings):
     return lab.compare(small_settings, mnist)
 
 
-def logits_and_labels(seed: int, batch: int, classes: int, scale: float = 3.0):
-    """Random logits without ties, and labels."""
-    rng = np.random.default_rng(seed)
-    return rng.normal(0.0, scale, (batch, classes)), rng.integers(0, classes, batch)
+@pytest.fixture
+def mnist_dir() -> Path:
+    """The folder with the four real files of MNIST; what needs it skips where there is none."""
+    folder = os.environ.get("LAB_MNIST_DIR") or Path(__file__).parents[2] / "shared/data/mnist"
+    if not Path(folder).is_dir():
+        pytest.skip("the four files of MNIST are not here (LAB_MNIST_DIR)")
+    return Path(folder)

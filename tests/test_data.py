@@ -1,7 +1,6 @@
 """load(): three parts that share no example, in the forms the book uses."""
 
 import ast
-import os
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +15,6 @@ from lab.sample import read_sample
 def only_the_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "none"))
     monkeypatch.setenv("LAB_OFFLINE", "1")
-
-
-@pytest.fixture
-def mnist_dir() -> Path:
-    folder = os.environ.get("LAB_MNIST_DIR") or Path(__file__).parents[2] / "shared/data/mnist"
-    if not Path(folder).is_dir():
-        pytest.skip("the four files of MNIST are not here (LAB_MNIST_DIR)")
-    return Path(folder)
 
 
 @pytest.fixture

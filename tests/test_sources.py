@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import importlib
-import os
 import socket
 import threading
 import time
@@ -30,14 +29,6 @@ TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = FILES
 def no_other_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
     monkeypatch.setenv("LAB_OFFLINE", "1")
-
-
-@pytest.fixture
-def mnist_dir() -> Path:
-    folder = os.environ.get("LAB_MNIST_DIR") or Path(__file__).parents[2] / "shared/data/mnist"
-    if not Path(folder).is_dir():
-        pytest.skip("the four files of MNIST are not here (LAB_MNIST_DIR)")
-    return Path(folder)
 
 
 @pytest.fixture(scope="module")
