@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lab.book import mean_squared_error as mean_squared_error
     from lab.catalogue import objective as objective
     from lab.catalogue import register as register
+    from lab.checks import check as check
     from lab.comparison import compare as compare
     from lab.console import cli as cli
     from lab.console import progress as progress
@@ -33,12 +34,22 @@ if TYPE_CHECKING:
     from lab.margins import hard_margin as hard_margin
     from lab.margins import sigmoid as sigmoid
     from lab.margins import soft_margin as soft_margin
+    from lab.margins import topk_margin as topk_margin
+    from lab.metrics import MinibatchBias as MinibatchBias
     from lab.metrics import accuracy as accuracy
+    from lab.metrics import balanced_accuracy as balanced_accuracy
+    from lab.metrics import brier_score as brier_score
+    from lab.metrics import calibration_error as calibration_error
     from lab.metrics import evaluate as evaluate
+    from lab.metrics import log_score as log_score
+    from lab.metrics import macro_f1 as macro_f1
+    from lab.metrics import minibatch_bias as minibatch_bias
     from lab.networks import Network as Network
     from lab.networks import mlp as mlp
+    from lab.objectives import Definition as Definition
     from lab.objectives import Objective as Objective
     from lab.objectives import Parameter as Parameter
+    from lab.portrait import portray as portray
     from lab.report import write_report as write_report
     from lab.runs import Run as Run
     from lab.runs import new_run as new_run
@@ -46,8 +57,10 @@ if TYPE_CHECKING:
     from lab.settings import DataSettings as DataSettings
     from lab.settings import TrainingSettings as TrainingSettings
     from lab.settings import TrainSettings as TrainSettings
+    from lab.surrogates import smoothed_error as smoothed_error
     from lab.tables import comparison_table as comparison_table
     from lab.tables import learning_table as learning_table
+    from lab.tables import portrait_table as portrait_table
     from lab.tables import show_comparison as show_comparison
     from lab.training import optimiser as optimiser
     from lab.training import train as train
@@ -56,6 +69,7 @@ _HOME = {
     "batches": "drawn shuffled",
     "book": "cross_entropy_error mean_squared_error",
     "catalogue": "objective register",
+    "checks": "check",
     "comparison": "compare",
     "console": "cli progress",
     "data": "load",
@@ -67,14 +81,17 @@ _HOME = {
     "gradients": "cotangents gram objective_gradients",
     "labels": "from_one_hot",
     "landscape": "line",
-    "margins": "centred_margin hard_margin sigmoid soft_margin",
-    "metrics": "accuracy evaluate",
+    "margins": "centred_margin hard_margin sigmoid soft_margin topk_margin",
+    "metrics": "MinibatchBias accuracy balanced_accuracy brier_score calibration_error evaluate log_score macro_f1 "
+    "minibatch_bias",
     "networks": "Network mlp",
-    "objectives": "Objective Parameter",
+    "objectives": "Definition Objective Parameter",
+    "portrait": "portray",
     "report": "write_report",
     "runs": "Run new_run",
     "settings": "CompareSettings DataSettings TrainingSettings TrainSettings",
-    "tables": "comparison_table learning_table show_comparison",
+    "surrogates": "smoothed_error",
+    "tables": "comparison_table learning_table portrait_table show_comparison",
     "training": "optimiser train",
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names.split()}

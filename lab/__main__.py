@@ -1,4 +1,4 @@
-"""`python -m lab ...`: compare, train, report, list, doctor.
+"""`python -m lab ...`: compare, train, report, list, show, check, doctor.
 
 What needs JAX is imported inside the commands that compute, so that `--help` answers at once and `report` works
 without it.
@@ -11,13 +11,11 @@ from typing import Literal
 
 import tyro
 from rich.console import Console
-from rich.markup import escape
-from rich.padding import Padding
 
 import lab
 from lab.console import cli, progress
 from lab.errors import InputError
-from lab.settings import CompareSettings, DoctorSettings, TrainSettings
+from lab.settings import CompareSettings, DoctorSettings, ShowSettings, TrainSettings
 
 
 def compare(settings: CompareSettings) -> None:
@@ -68,15 +66,56 @@ def report(run: tyro.conf.Positional[Path]) -> None:
         print(path)
 
 
+def check(objective: tyro.conf.Positional[str]) -> None:
+    """Try an objective, your own above all: gradient, extremes, margin, where its gradient dies, properties.
+
+    Args:
+        objective: as in path/to/mine.py:my_loss or gce:q=0.5
+    """
+    from lab.checks import check as findings_of
+    from lab.reference import findings_table
+
+    console = Console(highlight=False)
+    chosen = lab.objective(objective)
+    with console.status("trying"):
+        findings = findings_of(chosen)
+    console.print(findings_table(chosen, findings))
+    if wrong := [one.what for one in findings if one.rank == "wrong"]:
+        console.print(f"Wrong: {', '.join(wrong)}.", markup=False)
+    sys.exit(1 if wrong else 0)
+
+
+def show(settings: ShowSettings) -> None:
+    """Draw an objective: its values and weights over the margin, beside cross entropy and its closest relatives."""
+    from lab.portrait import portray
+
+    console = Console(highlight=False)
+    chosen = lab.objective(settings.objective)
+    results = portray(chosen, span=settings.span)
+    with lab.new_run(settings.out, "show", settings, lab.describe(precision="highest")) as run:
+        run.save_results(results)
+        drawn = lab.draw(run)
+    console.print(lab.portrait_table(results))
+    for path in drawn:
+        console.print(str(run.figures / path.name), markup=False, soft_wrap=True)
+
+
 def list_(
     what: tyro.conf.Positional[Literal["objectives", "datasets", "diagnostics", "experiments"]],
+    markdown: bool = False,
 ) -> None:
     """List what there is to choose from.
 
     Args:
         what: which list
+        markdown: objectives only: as the page docs/objectives.md
     """
     console = Console(highlight=False)
+    if markdown and what == "objectives":
+        from lab.reference import objectives_page
+
+        print(objectives_page())
+        return
     {
         "objectives": _list_objectives,
         "datasets": _list_datasets,
@@ -86,15 +125,9 @@ def list_(
 
 
 def _list_objectives(console: Console) -> None:
-    from lab.catalogue import definitions
+    from lab.reference import objectives_table
 
-    for one in definitions():
-        parameters = [f"{name}={p.default:g} ({p.range(name)})" for name, p in one.parameters.items()]
-        flags = [f for f in ("bounded", "symmetric", "calibrated", "smooth", "centred") if getattr(one, f)]
-        console.print(f"[bold]{escape(one.name)}[/bold] ({one.family}): {escape(one.formula)}")
-        for line in (", ".join(parameters), ", ".join(flags), one.source):
-            if line:
-                console.print(Padding(escape(line), (0, 0, 0, 4)))
+    console.print(objectives_table())
 
 
 def _list_datasets(console: Console) -> None:
@@ -137,7 +170,15 @@ def doctor(settings: DoctorSettings) -> None:
 
 def main() -> None:
     """The entry point of `python -m lab` and of the `lab` command."""
-    commands = {"compare": compare, "train": train, "report": report, "list": list_, "doctor": doctor}
+    commands = {
+        "compare": compare,
+        "train": train,
+        "report": report,
+        "list": list_,
+        "show": show,
+        "check": check,
+        "doctor": doctor,
+    }
     description = "Why train on a loss and not on accuracy? Measure the gradients and see."
     cli(commands, prog="python -m lab", description=description)
 

@@ -10,12 +10,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from lab.confusion import BATCHWISE
 from lab.errors import InputError, unknown
+from lab.hinges import HINGES
 from lab.losses import LOSSES
 from lab.objectives import Definition, Objective, Parameter
 from lab.surrogates import SURROGATES
+from lab.weighted import WEIGHTED
 
-_definitions: dict[str, Definition] = {definition.name: definition for definition in (*LOSSES, *SURROGATES)}
+_definitions: dict[str, Definition] = {
+    definition.name: definition for definition in (*LOSSES, *SURROGATES, *WEIGHTED, *HINGES, *BATCHWISE)
+}
 
 _SEE = "python -m lab list objectives"
 
@@ -51,21 +56,20 @@ def _find(name: str) -> Definition:
     return _definitions[name]
 
 
-def _read_parameters(text: str) -> dict[str, float]:
-    """{"q": 0.5} of "q=0.5"."""
-    values: dict[str, float] = {}
+def _read_parameters(text: str) -> dict[str, float | str]:
+    """{"q": 0.5} of "q=0.5"; what is no number stays a word."""
+    values: dict[str, float | str] = {}
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\w+)\s*=\s*(\S+)\s*", part)
-        try:
-            name, value = match.groups() if match else ("", "")
-            number = float(value)
-        except ValueError:
-            raise InputError(
-                f"cannot read {part!r} in an objective's parameters; write name=number, as in gce:q=0.5."
-            ) from None
+        if not match:
+            raise InputError(f"cannot read {part!r} in an objective's parameters; write name=value, as in gce:q=0.5.")
+        name, value = match.groups()
         if name in values:
             raise InputError(f"parameter {name!r} is given twice in {text!r}.")
-        values[name] = number
+        try:
+            values[name] = float(value)
+        except ValueError:
+            values[name] = value
     return values
 
 
@@ -140,7 +144,7 @@ def _check_shape(definition: Definition) -> None:
     logits, labels = jax.ShapeDtypeStruct((4, 3), jnp.float32), jax.ShapeDtypeStruct((4,), jnp.int32)
     parameters = definition.make().parameters
     try:
-        result = jax.eval_shape(lambda z, y: definition.function(z, y, **parameters), logits, labels)
+        result = jax.eval_shape(lambda z, y: definition(z, y, **parameters), logits, labels)
     except Exception as error:
         raise InputError(
             f"objective {definition.name!r} fails on logits [4, 3] and labels [4]: {type(error).__name__}: {error}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import altair as alt
 
-from lab.palette import DASHED, EXAMPLES, INK, KNOWN, SOLID, colour, dash
+from lab.palette import EXAMPLES, INK, KNOWN, SOLID, colour, dash
 
 LABELS = {
     "norm": "gradient norm",
@@ -331,28 +331,3 @@ def differences(steps: Sequence[float], *, legend: bool) -> alt.LayerChart:
         y=y, tooltip=[alt.Tooltip("label:N", title="what"), alt.Tooltip("h:Q"), *_interval("%", ".3~g")]
     )
     return _layered(band, base.mark_line(strokeWidth=2).encode(y=y), points, data=_data("differences"))
-
-
-def learning(measure: str, title: str) -> alt.Chart:
-    """One measure of each part of the data over the epochs."""
-    splits = {"train": (EXAMPLES, SOLID), "validation": ("#E69F00", DASHED), "test": (INK, SOLID)}
-    key = alt.Legend(title=None, orient="bottom", direction="horizontal")
-    return (
-        alt.Chart(_data("learning"))
-        .transform_filter(f"datum.measure == '{measure}'")
-        .mark_line(strokeWidth=2, point=True)
-        .encode(
-            x=alt.X("epoch:Q", title="epochs", axis=alt.Axis(tickMinStep=1, grid=False)),
-            y=alt.Y("value:Q", title=title, scale=alt.Scale(zero=measure == "loss")),
-            color=alt.Color(
-                "split:N",
-                scale=alt.Scale(domain=list(splits), range=[c for c, _ in splits.values()]),
-                legend=key,
-            ),
-            strokeDash=alt.StrokeDash(
-                "split:N",
-                scale=alt.Scale(domain=list(splits), range=[d for _, d in splits.values()]),
-                legend=key,
-            ),
-        )
-    )

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import altair as alt
+import numpy as np
 
-from lab import charts, headlines, series
+from lab import charts, curves, headlines, series
 from lab.findings import caption
 from lab.palette import look
 from lab.runs import Run, write_bytes
@@ -31,7 +32,7 @@ def draw(run: Run) -> list[Path]:
     results = run.results()
     run.figures.mkdir(exist_ok=True)
     paths = []
-    for figure in LEARNING if "epoch" in results.dims else COMPARISON:
+    for figure in _figures(results):
         svg = vl_convert.vegalite_to_svg(figure(results).to_dict(validate=False), vl_version=vega_lite_version())
         content = {"svg": svg.encode(), "png": vl_convert.svg_to_png(svg, scale=SCALE)}
         for kind, of_kind in content.items():
@@ -171,11 +172,28 @@ def intervals(results: "xarray.Dataset") -> str:
 
 def learning(results: "xarray.Dataset") -> alt.HConcatChart:
     """Loss and accuracy of one network over its epochs."""
-    panels = [charts.learning("loss", "loss"), charts.learning("accuracy", "accuracy (%)")]
+    panels = [curves.learning("loss", "loss"), curves.learning("accuracy", "accuracy (%)")]
     chart = alt.hconcat(*(panel.properties(width=340, height=220) for panel in panels), spacing=30)
     return _titled(
         chart, headlines.learning(results), "n = 1 network.", results, width=800, learning=series.learning_rows(results)
     )
+
+
+def portrait(results: "xarray.Dataset") -> alt.HConcatChart:
+    """Value, weight and relative weight of one objective over the margin, beside its relatives."""
+    rows = series.portrait_rows(results)
+    panels = [
+        curves.portrait(quantity, series.keys(results), series.portrait_top(rows, quantity)).properties(
+            width=260, height=220
+        )
+        for quantity in curves.PORTRAIT
+    ]
+    first = results.isel(objective=0)
+    peak = int(np.abs(first["weight"].values).argmax())
+    highest = float(first["weight"].values[peak])
+    note = f"Its weight peaks at {highest:.3g}, at margin {first['margin'].values[peak]:.3g}." if highest else ""
+    chart = alt.hconcat(*panels, spacing=26)
+    return _titled(chart, headlines.portrait(results), note, results, width=900, portrait=rows)
 
 
 COMPARISON: Sequence[Callable[["xarray.Dataset"], alt.TopLevelMixin]] = (
@@ -186,6 +204,14 @@ COMPARISON: Sequence[Callable[["xarray.Dataset"], alt.TopLevelMixin]] = (
     temperatures,
 )
 LEARNING: Sequence[Callable[["xarray.Dataset"], alt.TopLevelMixin]] = (learning,)
+PORTRAIT: Sequence[Callable[["xarray.Dataset"], alt.TopLevelMixin]] = (portrait,)
+
+
+def _figures(results: "xarray.Dataset") -> Sequence[Callable[["xarray.Dataset"], alt.TopLevelMixin]]:
+    """The figures of a run, by what its results hold."""
+    if "epoch" in results.dims:
+        return LEARNING
+    return PORTRAIT if "margin" in results.dims else COMPARISON
 
 
 def _by_stage(
@@ -216,9 +242,16 @@ def _titled(chart: Any, headline: str, note: str, results: "xarray.Dataset", *, 
 
 
 def source(results: "xarray.Dataset") -> str:
-    """Data, network, recipe and counts."""
+    """Data, network, recipe and counts; of a portrait, the formula and which margin each curve is drawn over."""
     if "seed" in results.dims:
         return caption(results)
+    if "margin" in results.dims:
+        measured = f"measured over the soft margin of {results.attrs['classes']} classes with equal rivals"
+        margins = {f"{of} margin" if of else measured: [] for of in results["of"].values}
+        for title, of in zip(results["title"].values, results["of"].values, strict=True):
+            margins[f"{of} margin" if of else measured].append(str(title))
+        said = "; ".join(f"{', '.join(titles)}: {margin}" for margin, titles in margins.items())
+        return f"{results['title'].values[0]} = {results.attrs['formula']}. {said}."
     return f"{results.attrs['data']}. Network {results.attrs['network']}, {results.attrs['recipe']}."
 
 

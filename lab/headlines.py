@@ -115,6 +115,19 @@ def learning(results: "xarray.Dataset") -> str:
     return f"After {epochs} epoch{'s' if epochs != 1 else ''} {final:.1f} % of the test images are read rightly."
 
 
+def portrait(results: "xarray.Dataset") -> str:
+    """How much of an objective's weight lies on wrong answers, and which objective is closest to it."""
+    title, margins = str(results["title"].values[0]), results["margin"].values
+    pull = np.abs(results["weight"].values[0])
+    if not pull.any():
+        return f"{title} pulls nowhere: its weight is 0 at every margin."
+    wrong = 100 * pull[margins < 0].sum() / pull.sum()
+    said = f"{title} has {wrong:.0f} % of its weight on wrong answers (margins {margins[0]:g} to {margins[-1]:g})"
+    likeness = results["likeness"].values[1:]
+    closest = 1 + int(np.nanargmax(likeness))
+    return f"{said} and is most like {results['title'].values[closest]}, at cosine {likeness[closest - 1]:.3f}."
+
+
 def _ends(results: "xarray.Dataset") -> tuple[list["xarray.DataArray"], list["xarray.DataArray"]]:
     """Effective examples at the last stage of every objective at its coldest, and at its warmest."""
     keys = np.array(series.keys(results))

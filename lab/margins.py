@@ -6,7 +6,7 @@ margins keep their digits where softmax probabilities have rounded to 0 or 1.
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 Logits = Float[Array, "batch classes"]
 Labels = Int[Array, " batch"]
@@ -14,11 +14,38 @@ PerExample = Float[Array, " batch"]
 Scalar = Float[Array, ""] | float
 
 
+def is_true(logits: Logits, labels: Labels) -> Bool[Array, "batch classes"]:
+    """1[j = y]: where the true class stands.
+
+    >>> is_true(jnp.zeros((1, 3)), jnp.array([1])).tolist()
+    [[False, True, False]]
+    """
+    return jnp.arange(logits.shape[-1])[None, :] == labels[:, None]
+
+
+def leads(logits: Logits, labels: Labels) -> Logits:
+    """z_j - z_y, each class's lead over the true one; 0 in the true class's own place.
+
+    >>> leads(jnp.array([[2.0, 0.0, 1.0]]), jnp.array([0])).tolist()
+    [[0.0, -2.0, -1.0]]
+    """
+    return logits - jnp.take_along_axis(logits, labels[:, None], axis=-1)
+
+
 def _rival_leads(logits: Logits, labels: Labels) -> Logits:
     """z_j - z_y for every rival j, and -inf in the place of the true class."""
-    is_true = jnp.arange(logits.shape[-1])[None, :] == labels[:, None]
-    true_logit = jnp.take_along_axis(logits, labels[:, None], axis=-1)
-    return jnp.where(is_true, -jnp.inf, logits - true_logit)
+    return jnp.where(is_true(logits, labels), -jnp.inf, leads(logits, labels))
+
+
+def _below_strongest(logits: Logits, labels: Labels) -> tuple[Logits, PerExample]:
+    """How far each rival is below the strongest one (-inf for the true class), and the strongest one's lead.
+
+    Divided by a temperature, these differences keep more digits in float32 than large leads do. The strongest one's
+    lead is a constant for derivatives: what it takes away in one place it adds in another.
+    """
+    rivals = _rival_leads(logits, labels)
+    top = jax.lax.stop_gradient(jnp.max(rivals, axis=-1))
+    return rivals - top[:, None], top
 
 
 def hard_margin(logits: Logits, labels: Labels) -> PerExample:
@@ -40,7 +67,8 @@ def soft_margin(logits: Logits, labels: Labels, temperature: Scalar = 1.0) -> Pe
     >>> soft_margin(jnp.array([[2.0, 0.0, 0.0]]), jnp.array([0])).round(3).tolist()
     [1.307...]
     """
-    return -temperature * jax.nn.logsumexp(_rival_leads(logits, labels) / temperature, axis=-1)
+    rivals, top = _below_strongest(logits, labels)
+    return -top - temperature * jax.nn.logsumexp(rivals / temperature, axis=-1)
 
 
 def centred_margin(logits: Logits, labels: Labels, temperature: Scalar = 1.0) -> PerExample:
@@ -51,6 +79,35 @@ def centred_margin(logits: Logits, labels: Labels, temperature: Scalar = 1.0) ->
     """
     rivals = logits.shape[-1] - 1
     return soft_margin(logits, labels, temperature) + temperature * jnp.log(rivals)
+
+
+MOST_ANSWERS = 10.0  # the largest k of `topk_margin`
+_NOTHING = -1e30  # the logarithm of 0, near enough, and with a derivative that is no NaN
+
+
+def topk_margin(logits: Logits, labels: Labels, k: Scalar, temperature: Scalar = 1.0) -> PerExample:
+    """By how much the true class is among the first k, T log(sum over S with y / sum over S without y).
+
+    Each sum is over the sets S of k classes, of exp(mean of z over S / T); k = 1 is the soft margin at T. The sums
+    are elementary symmetric polynomials, built class by class in log space; all of them up to k = 10, so that k can
+    be traced. Berrada, Zisserman & Kumar 2018, Smooth loss functions for deep top-k classification.
+
+    >>> topk_margin(jnp.array([[2.0, 0.0, 0.0]]), jnp.array([0]), 1.0).round(3).tolist()
+    [1.307...]
+    """
+    k = jnp.asarray(k)
+    rivals, top = _below_strongest(logits, labels)
+    steps = jnp.maximum(rivals / (k * temperature), _NOTHING)
+
+    def add_class(logs, step):
+        shifted = jnp.pad(logs[:, :-1] + step[:, None], ((0, 0), (1, 0)), constant_values=_NOTHING)
+        return jnp.logaddexp(logs, shifted), None
+
+    nothing_yet = jnp.full((len(labels), int(MOST_ANSWERS) + 1), _NOTHING, logits.dtype).at[:, 0].set(0.0)
+    logs, _ = jax.lax.scan(add_class, nothing_yet, steps.T)
+    with_true, without = jnp.take(logs, k.astype(int) - 1, axis=1), jnp.take(logs, k.astype(int), axis=1)
+    among = temperature * (with_true - without) - top / k
+    return jnp.where(k < logits.shape[-1], among, -_NOTHING)  # with so many answers, none is wrong
 
 
 @jax.custom_jvp
@@ -98,5 +155,4 @@ def residuals(logits: Logits, labels: Labels) -> Logits:
     """
     classes = jnp.arange(logits.shape[-1])
     margins = jax.vmap(lambda j: soft_margin(logits, jnp.full_like(labels, j)), out_axes=-1)(classes)
-    is_true = classes[None, :] == labels[:, None]
-    return jnp.where(is_true, -sigmoid(-margins), sigmoid(margins))
+    return jnp.where(is_true(logits, labels), -sigmoid(-margins), sigmoid(margins))

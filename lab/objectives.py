@@ -16,10 +16,19 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
-from lab.errors import InputError
+from lab.errors import InputError, unknown
 from lab.labels import class_numbers
+from lab.margins import hard_margin, soft_margin
 
 SYMBOLS = {"temperature": "T"}
+FLAGS = {
+    "bounded": "its values lie between two numbers, whatever the logits",
+    "symmetric": "its sum over all labels is constant: tolerant of symmetric label noise (Ghosh et al. 2017)",
+    "calibrated": "its minimiser ranks the most probable class first, also without a majority",
+    "smooth": "differentiable everywhere",
+    "centred": "bounded, and half-way between its extremes where all classes tie",
+    "invariant": "adding one number to all logits changes nothing",
+}
 
 
 @dataclass(frozen=True)
@@ -31,12 +40,18 @@ class Parameter:
     high: float = math.inf
     open_low: bool = False
     open_high: bool = False
+    whole: bool = False
 
     def allows(self, value: float) -> bool:
         """Whether `value` lies in the range; NaN and infinities never do."""
         above = value > self.low if self.open_low else value >= self.low
         below = value < self.high if self.open_high else value <= self.high
-        return math.isfinite(value) and above and below
+        return math.isfinite(value) and above and below and not (self.whole and value % 1)
+
+    @property
+    def kind(self) -> str:
+        """What kind of number it is."""
+        return "a whole number" if self.whole else "a finite number"
 
     def range(self, name: str) -> str:
         """The range as one reads it.
@@ -56,17 +71,28 @@ def positive(default: float) -> Parameter:
     return Parameter(default, low=0.0, open_low=True)
 
 
+@dataclass(frozen=True)
+class Choice:
+    """A hyper-parameter that is a word: each makes another program, where a number does not."""
+
+    default: str
+    allowed: tuple[str, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class MarginForm:
     """An objective written as phi(m): then its logit gradient is -w(m) dm/dz with w = -phi'.
 
     `margin(logits, labels, **parameters)`, `phi(m, **parameters)` and `weight(m, **parameters)` each take all of
-    the objective's parameters by name.
+    the objective's parameters by name. `of` is the margin's name; `text` is w as an expression in m, the parameters
+    and, for a soft margin at temperature T, T and p = sigmoid(m / T).
     """
 
+    of: str
     margin: Callable[..., Float[Array, " batch"]]
     phi: Callable[..., Float[Array, "*shape"]]
     weight: Callable[..., Float[Array, "*shape"]]
+    text: str
 
     def __call__(
         self, logits: Float[Array, "batch classes"], labels: Int[Array, " batch"], **parameters: Any
@@ -74,39 +100,95 @@ class MarginForm:
         return self.phi(self.margin(logits, labels, **parameters), **parameters)
 
 
+def of_hard(phi: Callable[..., Array], weight: Callable[..., Array], text: str) -> MarginForm:
+    """A function of the hard margin."""
+    return MarginForm("hard", lambda logits, labels, **_: hard_margin(logits, labels), phi, weight, text)
+
+
+def of_soft(
+    phi: Callable[..., Array], weight: Callable[..., Array], text: str, temperature: str | None = None
+) -> MarginForm:
+    """A function of the soft margin at the parameter of the name `temperature`, or at 1."""
+
+    def margin(logits, labels, **parameters):
+        return soft_margin(logits, labels, parameters[temperature] if temperature else 1.0)
+
+    return MarginForm("soft", margin, phi, weight, text)
+
+
+@dataclass(frozen=True, eq=False)
+class BatchForm:
+    """An objective of a whole batch: a function of a matrix that is a sum over examples.
+
+    `statistic(logits, labels, mask, **parameters)` gives the matrix [classes, classes], which may be summed over
+    the parts of a data set; `value(statistic, **parameters)` the number to be minimised.
+    """
+
+    statistic: Callable[..., Float[Array, "classes classes"]]
+    value: Callable[..., Float[Array, ""]]
+
+    def __call__(
+        self, logits: Float[Array, "batch classes"], labels: Int[Array, " batch"], **parameters: Any
+    ) -> Float[Array, " batch"]:
+        everybody = jnp.ones(labels.shape, dtype=bool)
+        value = self.value(self.statistic(logits, labels, everybody, **parameters), **parameters)
+        return jnp.broadcast_to(value, labels.shape)  # its mean, and the gradient of its mean, are the batch's
+
+
 @dataclass(frozen=True, eq=False)
 class Definition:
     """What an objective is, apart from the values of its parameters.
 
-    Flags: `bounded` (its values), `symmetric` (the sum over all labels is constant: tolerant of label noise,
-    Ghosh et al. 2017), `calibrated` (its minimiser picks the most probable class), `smooth` (differentiable
-    everywhere), `centred` (bounded and half-way between its extremes where all classes tie). None: not known.
+    `function(logits, labels, **parameters)` gives a value per example; where it is left out, the margin form or the
+    batch form does. `flags` names those of `FLAGS` that hold, as in "bounded smooth"; None: not known. `note` is the
+    trap that a user should know. An objective with `choices` has `variant(**choices)`, which gives its definition
+    for other choices than those of `chosen`.
     """
 
     name: str
     family: str
     formula: str
     source: str
-    function: Callable[..., Float[Array, " batch"]]
+    function: Callable[..., Float[Array, " batch"]] | None = None
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
-    bounded: bool | None = None
-    symmetric: bool | None = None
-    calibrated: bool | None = None
-    smooth: bool | None = None
-    centred: bool | None = None
+    flags: str | None = None
+    margin_form: MarginForm | None = None
+    batch_form: BatchForm | None = None
+    note: str = ""
+    choices: Mapping[str, Choice] = field(default_factory=dict)
+    chosen: Mapping[str, str] = field(default_factory=dict)
+    variant: "Callable[..., Definition] | None" = None
 
-    @property
-    def margin_form(self) -> MarginForm | None:
-        """phi, w and the margin they are functions of; None if the objective is no function of a margin."""
-        return self.function if isinstance(self.function, MarginForm) else None
+    def __post_init__(self) -> None:
+        if strange := set((self.flags or "").split()) - FLAGS.keys():
+            raise InputError(f"unknown flags of {self.name!r}: {', '.join(strange)}. Known: {', '.join(FLAGS)}.")
+
+    def __call__(self, logits: Float[Array, "batch classes"], labels: Int[Array, " batch"], **parameters: Any) -> Any:
+        """Values per example, of labels that have been checked and of every parameter by name.
+
+        What comes back is as the function gives it: a user's own may well be of another shape.
+        """
+        function = self.function or self.margin_form or self.batch_form
+        assert function is not None, f"objective {self.name!r} has neither a function nor a form"
+        return function(logits, labels, **parameters)
+
+    def has(self, flag: str) -> bool | None:
+        """Whether a flag of `FLAGS` holds; None if nobody has said."""
+        return None if self.flags is None else flag in self.flags.split()
 
     def make(self, **values: Any) -> "Objective":
-        """The objective with these parameter values, the others at their defaults.
+        """The objective with these parameter values and choices, the others at their defaults.
 
         Raises: InputError for a parameter that does not exist or a concrete value out of range.
         """
+        picked = {name: str(values.pop(name)) for name in self.choices if name in values}
+        for name, value in picked.items():
+            if value not in self.choices[name].allowed:
+                raise unknown(name, value, self.choices[name].allowed, see=f"objective {self.name!r}")
+        if self.variant is not None and picked.items() - self.chosen.items():
+            return self.variant(**{**self.chosen, **picked}).make(**values)
         for name in values.keys() - self.parameters.keys():
-            known = ", ".join(self.parameters) or "none"
+            known = ", ".join([*self.choices, *self.parameters]) or "none"
             raise InputError(f"objective {self.name!r} has no parameter {name!r}; its parameters: {known}.")
         chosen = {name: values.get(name, parameter.default) for name, parameter in self.parameters.items()}
         for name, value in chosen.items():
@@ -124,7 +206,7 @@ def _check_value(definition: Definition, name: str, value: Any) -> None:
         allowed = False
     if not allowed:
         raise InputError(
-            f"objective {definition.name!r} needs {parameter.range(name)} (a finite number); got {value!r}."
+            f"objective {definition.name!r} needs {parameter.range(name)} ({parameter.kind}); got {value!r}."
         )
 
 
@@ -144,7 +226,7 @@ class Objective:
         self, logits: Float[Array | np.ndarray, "batch classes"], labels: Array | np.ndarray
     ) -> Float[Array, " batch"]:
         labels = class_numbers(labels, shape=jnp.shape(logits))
-        return self.definition.function(jnp.asarray(logits), labels, **self.parameters)
+        return self.definition(jnp.asarray(logits), labels, **self.parameters)
 
     @property
     def name(self) -> str:
@@ -168,7 +250,7 @@ class Objective:
         >>> str(lab.objective("gce", q=0.5)), str(lab.objective("gce"))
         ('gce:q=0.5', 'gce')
         """
-        changed = ",".join(f"{name}={value:.6g}" for name, value in self._changed().items())
+        changed = ",".join([*self._choices(), *(f"{name}={value:.6g}" for name, value in self._changed().items())])
         return f"{self.name}:{changed}" if changed else self.name
 
     @property
@@ -181,7 +263,12 @@ class Objective:
         """
         smoothed = self.definition.family == "smoothed accuracy"
         said = {name: float(value) for name, value in self.parameters.items()} if smoothed else self._changed()
-        return " ".join([self.name, *(f"{SYMBOLS.get(name, name)}={value:.6g}" for name, value in said.items())])
+        numbers = (f"{SYMBOLS.get(name, name)}={value:.6g}" for name, value in said.items())
+        return " ".join([self.name, *self._choices(), *numbers])
+
+    def _choices(self) -> list[str]:
+        of = self.definition
+        return [f"{name}={word}" for name, word in of.chosen.items() if word != of.choices[name].default]
 
     def _changed(self) -> dict[str, float]:
         defaults = self.definition.make().parameters

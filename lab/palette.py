@@ -12,21 +12,52 @@ import altair as alt
 INK = "currentColor"
 FONT = "Helvetica Neue, Arial, Liberation Sans, sans-serif"
 
-# Okabe & Ito's colours, their yellow left out (too faint on white); losses cool, smoothed accuracies warm. What
-# comes close in colour differs in dash.
+# Okabe & Ito's colours, their yellow left out (too faint on white), and Tol's muted ones; losses cool, smoothed
+# accuracies warm, hinges green. What shares a colour or comes close in it differs in dash.
 SOLID, DASHED, DOTTED, MIXED = [1, 0], [6, 3], [2, 2], [8, 2, 2, 2]
 KNOWN = {
     "zero_one": (INK, SOLID),
     "cross_entropy": ("#0072B2", SOLID),
     "guarded_cross_entropy": ("#56B4E9", DASHED),
     "squared_error": ("#009E73", SOLID),
-    "brier": ("#44AA99", DASHED),
-    "gce": ("#8E7CC3", SOLID),
-    "crammer_singer": ("#2E8540", DOTTED),
+    "smoothed_error": ("#661100", SOLID),
     "expected_error": ("#D55E00", SOLID),
     "centred_expected_error": ("#E69F00", MIXED),
     "sigmoid_margin": ("#CC79A7", DASHED),
+    "gaussian_margin": ("#E69F00", DASHED),
     "ramp": ("#AA4499", DOTTED),
+    "ramp_collobert": ("#AA4499", MIXED),
+    "epanechnikov_margin": ("#D55E00", DOTTED),
+    "gaussian_logit_noise": ("#CC79A7", MIXED),
+    "straight_through": ("#661100", DASHED),
+    "mae": ("#D55E00", DASHED),
+    "gce": ("#8E7CC3", SOLID),
+    "truncated_gce": ("#8E7CC3", DASHED),
+    "taylor_ce": ("#332288", SOLID),
+    "reverse_ce": ("#882255", DOTTED),
+    "symmetric_ce": ("#882255", SOLID),
+    "normalized_ce": ("#6699CC", SOLID),
+    "nce_plus_rce": ("#6699CC", MIXED),
+    "focal": ("#332288", DASHED),
+    "poly1": ("#56B4E9", SOLID),
+    "phuber_ce": ("#332288", DOTTED),
+    "label_smoothing_ce": ("#0072B2", DASHED),
+    "bi_tempered": ("#8E7CC3", MIXED),
+    "savage": ("#44AA99", SOLID),
+    "brier": ("#44AA99", DASHED),
+    "squared_logits": ("#009E73", DASHED),
+    "squentropy": ("#009E73", MIXED),
+    "crammer_singer": ("#2E8540", DOTTED),
+    "weston_watkins": ("#2E8540", DASHED),
+    "perceptron": ("#999933", DOTTED),
+    "squared_hinge": ("#999933", SOLID),
+    "smooth_svm": ("#2E8540", SOLID),
+    "smooth_topk_svm": ("#2E8540", MIXED),
+    "sparsemax": ("#44AA99", DOTTED),
+    "sum_exp": ("#661100", MIXED),
+    "unhinged": ("#999933", MIXED),
+    "soft_balanced_error": ("#E69F00", SOLID),
+    "soft_macro_f1": ("#E69F00", DOTTED),
 }
 FURTHER = [("#A6761D", SOLID), ("#6F7F9F", DASHED), ("#B3446C", MIXED), ("#7A8B00", DOTTED)]
 EXAMPLES = "#8a8a8a"  # the histogram of examples, behind everything

@@ -278,3 +278,32 @@ def learning_rows(results: "xarray.Dataset") -> Rows:
         for split in results["split"].values
         for epoch, value in zip(results["epoch"].values, results[name].sel(split=split).values, strict=True)
     ]
+
+
+def portrait_rows(results: "xarray.Dataset") -> Rows:
+    """A portrait's lines over the margin: weights of all, values and weights over cross entropy's of two.
+
+    Those two are the portrayed objective, the first of the results, and cross entropy. Weights are scaled to a peak
+    of 1: a factor is a matter of the learning rate. Where cross entropy pulls by less than a thousandth of its most,
+    its weight is no measure for another's.
+    """
+    margins = results["margin"].values
+    reference = results["weight"].sel(objective="cross_entropy").values
+    measurable = reference > 1e-3 * reference.max()
+    rows = []
+    for i, name in enumerate(results["objective"].values):
+        value, weight = (results[one].values[i] for one in ("value", "weight"))
+        lines = {"weight": (margins, weight / (np.abs(weight).max() or 1.0))}
+        if i == 0 or name == "cross_entropy":
+            lines["value"] = (margins, value)
+            lines["ratio"] = (margins[measurable], weight[measurable] / reference[measurable])
+        for quantity, (at, y) in lines.items():
+            what = {"key": keys(results)[i], "subject": i == 0, "quantity": quantity}
+            rows.append(what | {"margin": _list(at.tolist(), 5), "y": _list(y.tolist(), 5)})
+    return rows
+
+
+def portrait_top(rows: Rows, quantity: str) -> float:
+    """Where the axis of a portrait's quantity ends: above both objectives, but no higher than thrice cross entropy."""
+    ends = {row["key"]: max(row["y"]) for row in rows if row["quantity"] == quantity}
+    return 1.05 * min(max(ends.values()), 3 * ends["cross_entropy"])

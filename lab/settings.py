@@ -153,6 +153,22 @@ class TrainSettings:
 
 
 @dataclass(frozen=True)
+class ShowSettings:
+    """Draw an objective over the margin, beside cross entropy and its closest relatives."""
+
+    objective: tyro.conf.Positional[str]
+    """as in gce:q=0.5 or path/to/mine.py:name"""
+    span: float = 10.0
+    """how far the margin axis goes to either side, in logits"""
+    out: Path = Path("runs")
+    """the folder in which the run's own folder is made"""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.span < math.inf:
+            raise InputError(f"--span must be a finite number > 0; got {self.span}.")
+
+
+@dataclass(frozen=True)
 class DoctorSettings:
     """Where the doctor looks."""
 

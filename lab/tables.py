@@ -84,3 +84,21 @@ def learning_table(results: "xarray.Dataset") -> Table:
         ]
         table.add_row(str(epoch), *cells)
     return table
+
+
+def portrait_table(results: "xarray.Dataset") -> Table:
+    """An objective's closest relatives, each with the cosine between their weights over the margin."""
+    span = float(results["margin"].max())
+    table = Table(
+        title=f"{results['title'].values[0]}: {results.attrs['formula']}",
+        caption=f"likeness: cosine between weights over margins from {-span:g} to {span:g}",
+        title_justify="left",
+        caption_justify="left",
+    )
+    for heading in ("relative", "function of", "likeness"):
+        table.add_column(heading, justify="right" if heading == "likeness" else "left")
+    for one in list(results["objective"].values)[1:]:
+        row = results.sel(objective=one)
+        margin = f"the {row['of'].item()} margin" if row["of"].item() else "the logits"
+        table.add_row(escape(str(row["title"].item())), margin, f"{float(row['likeness']):.3f}")
+    return table

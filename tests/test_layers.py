@@ -15,15 +15,15 @@ FOLDER = Path(lab.__file__).parent
 LAYERS = """
 errors files labels
 idx published sample prepared sources data sample.make
-batches networks book margins objectives losses surrogates catalogue metrics
+batches networks book margins objectives losses tempered weighted surrogates hinges confusion catalogue checks metrics
 gradients estimators diagnostics landscape measurement training
-settings environment statistics learning comparison
-runs findings series palette charts headlines figures story report tables
-console doctor __main__
+settings environment statistics learning comparison portrait
+runs findings series palette charts curves headlines figures story report tables
+console doctor reference __main__
 """.split()
 # What is drawn and read back, and what answers `--help`, must work where JAX is not installed.
 WITHOUT_JAX = ["errors", "settings", "statistics", *LAYERS[LAYERS.index("runs") : LAYERS.index("doctor")]]
-DRAWING = ("palette", "charts", "figures", "report")  # altair is their job, and only drawing imports them
+DRAWING = ("palette", "charts", "curves", "figures", "report")  # altair is their job, and only drawing imports them
 HEAVY = ("tensorflow_datasets", "xarray", "altair", "vl_convert", "PIL", "h5netcdf", "ray", "sklearn")
 
 

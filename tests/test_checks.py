@@ -1,0 +1,150 @@
+"""Checks: what is wrong with an objective is found, and what is right is not complained about."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lab
+from lab import checks
+from lab.catalogue import _define
+
+
+def findings(function, **parameters):
+    return {one.what: one for one in lab.check(_define(function).make(**parameters))}
+
+
+def naive_cross_entropy(logits, labels):
+    """-log of the softmax's output, as one writes it first."""
+    p = jnp.exp(logits) / jnp.sum(jnp.exp(logits), axis=1, keepdims=True)
+    return -jnp.log(p[jnp.arange(len(labels)), labels])
+
+
+def softmax_error(logits, labels):
+    """1 - p_y by subtraction."""
+    return 1 - jax.nn.softmax(logits)[jnp.arange(len(labels)), labels]
+
+
+def averaged(logits, labels):
+    """The mean, handed back for every example."""
+    return jnp.full(labels.shape, jnp.mean(lab.objective("cross_entropy")(logits, labels)))
+
+
+def class_number(logits, labels):
+    """Uses the class as a number."""
+    return lab.objective("cross_entropy")(logits, labels) * (1 + labels)
+
+
+@jax.custom_jvp
+def _half(x):
+    return x
+
+
+_half.defjvp(lambda primals, tangents: (primals[0], tangents[0] / 2))
+
+
+def wrong_gradient(logits, labels):
+    """A custom derivative that is half of what it should be."""
+    return _half(lab.objective("cross_entropy")(logits, labels))
+
+
+def branching(logits, labels, *, temperature=1.0):
+    """Looks at its temperature with `if`."""
+    return lab.objective("expected_error")(logits, labels) * (2 if temperature > 1 else 1)
+
+
+def tanh_margin(logits, labels, *, temperature=1.0):
+    """(1 - tanh(m/T)) / 2: nothing is wrong with it."""
+    return (1 - jnp.tanh(lab.hard_margin(logits, labels) / temperature)) / 2
+
+
+def test_nothing_is_wrong_with_a_good_one():
+    found = findings(tanh_margin, temperature=0.5)
+    assert not [one for one in found.values() if one.rank == "wrong"]
+    assert "a function of the hard margin: w(-4)" in found["margin"].said
+    assert "w(0) = 1," in found["margin"].said  # (1 - tanh(2m)) / 2 falls with slope 1 at 0
+    assert found["centred"].said.startswith("yes") and found["symmetric"].said.startswith("no")
+    assert "float32 rounds a slope of" in found["death"].said  # 1 - tanh^2 has no digits far out
+
+
+@pytest.mark.parametrize(
+    ("function", "what", "said"),
+    [
+        (naive_cross_entropy, "finite", "NaN in float32 at logits of +-1000"),
+        (averaged, "per example", "leave the mean to the caller"),
+        (wrong_gradient, "gradient", "it is not the derivative of the value"),
+        (branching, "parameters", "TracerBoolConversionError. Use jnp.where on them, not if"),
+    ],
+)
+def test_what_is_wrong_is_found(function, what, said):
+    if function is branching:
+        found = {"parameters": checks._parameters(_define(function).make())}
+    else:
+        found = findings(function)
+    assert found[what].rank == "wrong" and said in found[what].said
+
+
+def test_what_a_user_should_know_is_a_note():
+    assert findings(class_number)["classes"].rank == "note"
+    death = findings(softmax_error)["death"]
+    assert death.rank == "note"
+    # 1 - p_y is rounded to 0 in float32 at a lead of about 17 + log 9, where the truth is some 1e-8.
+    slope, margin = (float(x) for x in re.search(r"slope of (\S+) to 0 at margin (\S+);", death.said).groups())
+    assert 16 < margin < 21 and slope == pytest.approx(9 * np.exp(-margin), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("cross_entropy:temperature=0.3", ("soft", 0.3)),
+        ("smooth_svm:tau=2.5", ("soft", 2.5)),
+        ("smoothed_error:width=0.5,rival_temperature=3", ("soft", 3.0)),
+        ("sigmoid_margin", ("hard", 0.0)),
+        ("label_smoothing_ce", None),
+        ("squared_error", None),
+        ("weston_watkins", None),
+    ],
+)
+def test_the_margin_and_its_temperature_are_found(text, expected):
+    found = checks.margin_function(lab.objective(text))
+    assert (found and found.of) == (expected and expected[0])
+    if expected:
+        assert found.temperature == pytest.approx(expected[1], rel=1e-6)
+
+
+def test_a_weight_that_looks_at_more_than_the_margin_is_none_of_it():
+    """The direction is a margin's, the weight is not: it also depends on the true logit."""
+
+    def mixed(logits, labels):
+        true = jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
+        return lab.hard_margin(logits, labels) * -(2 + jax.lax.stop_gradient(jnp.tanh(true)))
+
+    assert checks.margin_function(_define(mixed).make()) is None
+
+
+def test_measured_in_either_precision():
+    logits, labels = np.array([[1.0, 0.0]]), np.array([0])
+    for bits in (32, 64):
+        values, slopes = checks.measured(lab.objective("cross_entropy"), logits, labels, bits=bits)
+        assert values.dtype == slopes.dtype == np.dtype(f"float{bits}")
+        np.testing.assert_allclose(values, np.log1p(np.exp(-1.0)), rtol=1e-6)
+
+
+def test_the_least_risk_of_cross_entropy_is_at_the_log_probabilities():
+    best = checks.minimiser(lab.objective("cross_entropy"), (0.5, 0.3, 0.2))
+    np.testing.assert_allclose(best - best.mean(), np.log([0.5, 0.3, 0.2]) - np.log([0.5, 0.3, 0.2]).mean(), atol=1e-4)
+
+
+def test_a_declaration_that_is_not_so_is_wrong():
+    definition = lab.Definition(
+        name="boast", family="own", formula="", source="", function=naive_cross_entropy, flags="bounded"
+    )
+    assert checks._property("bounded", definition.make()).rank == "wrong"
+
+
+def test_objectives_of_a_batch_are_checked_as_such():
+    found = {one.what: one for one in lab.check(lab.objective("soft_macro_f1"))}
+    assert found["per example"].rank == "note" and "margin" not in found
+    assert found["gradient"].rank == "fine"
