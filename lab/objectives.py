@@ -24,7 +24,7 @@ SYMBOLS = {"temperature": "T"}
 FLAGS = {
     "bounded": "its values lie between two numbers, whatever the logits",
     "symmetric": "its sum over all labels is constant: tolerant of symmetric label noise (Ghosh et al. 2017)",
-    "calibrated": "its minimiser ranks the most probable class first, also without a majority",
+    "calibrated": "its mean is least only where the most probable class is ranked first, also without a majority",
     "smooth": "differentiable everywhere",
     "centred": "bounded, and half-way between its extremes where all classes tie",
     "invariant": "adding one number to all logits changes nothing",

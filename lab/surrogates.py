@@ -90,7 +90,7 @@ def smoothed_definition(kernel: str = "logistic", rivals: str = "sum") -> Defini
     holds = {
         "bounded": True,
         "symmetric": is_default,
-        "calibrated": rivals == "sum" or (rivals == "mean" and kernel != "uniform"),
+        "calibrated": rivals != "max",
         "smooth": rivals != "max" and kernel != "uniform",
         "centred": rivals != "sum",
         "invariant": True,

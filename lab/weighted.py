@@ -155,7 +155,8 @@ NORMALIZED_CE = _weighted(
     "log p_y / sum_k log p_k",
     "Ma et al. 2020, Normalized loss functions for deep learning with noisy labels",
     function=_normalized_ce,
-    flags="bounded symmetric calibrated smooth invariant",
+    flags="bounded symmetric smooth invariant",
+    note="Least wherever the least probable class pays all: not calibrated for more than two classes.",
 )
 
 NCE_PLUS_RCE = _weighted(

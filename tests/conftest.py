@@ -18,6 +18,13 @@ def _no_prepared_data(tmp_path_factory):
     os.environ["TFDS_DATA_DIR"] = str(tmp_path_factory.mktemp("no-tfds"))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _no_compiled_programs_are_left():
+    """Each compiled program holds some memory maps; thousands of them exceed what Linux gives a process (65,530)."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def float64():
     """JAX in float64, for comparisons to the last digits."""

@@ -133,8 +133,26 @@ def test_measured_in_either_precision():
 
 
 def test_the_least_risk_of_cross_entropy_is_at_the_log_probabilities():
-    best = checks.minimiser(lab.objective("cross_entropy"), (0.5, 0.3, 0.2))
+    least, best = checks.least_risk(lab.objective("cross_entropy"), (0.5, 0.3, 0.2))
+    assert least == pytest.approx(-np.sum([p * np.log(p) for p in (0.5, 0.3, 0.2)]))
     np.testing.assert_allclose(best - best.mean(), np.log([0.5, 0.3, 0.2]) - np.log([0.5, 0.3, 0.2]).mean(), atol=1e-4)
+
+
+def test_a_misranked_risk_is_that_of_a_tie():
+    """Cross entropy is convex: what is least where the first class does not lead is the tie of the first two."""
+    misranked, best = checks.least_risk(lab.objective("cross_entropy"), (0.5, 0.3, 0.2), misranked=True)
+    assert misranked == pytest.approx(-0.8 * np.log(0.4) - 0.2 * np.log(0.2))
+    assert best[0] == pytest.approx(best[1], abs=1e-3)
+
+
+def test_normalized_ce_is_content_when_the_least_probable_class_is_out():
+    """sum_k L_k = 1: the mean is least wherever the least probable class pays all, whoever is first."""
+    assert not checks.is_calibrated(lab.objective("normalized_ce"))
+    away = np.array([[0.0, 5.0, -1e6]])
+    risk = sum(
+        p * float(lab.objective("normalized_ce")(away, np.array([k]))[0]) for k, p in enumerate((0.4, 0.32, 0.28))
+    )
+    assert risk == pytest.approx(0.28, abs=1e-4)
 
 
 def test_a_declaration_that_is_not_so_is_wrong():
