@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from lab.findings import summarise as summarise
     from lab.gradients import cotangents as cotangents
     from lab.gradients import gram as gram
+    from lab.gradients import gram_from_margins as gram_from_margins
+    from lab.gradients import margin_gram as margin_gram
     from lab.gradients import objective_gradients as objective_gradients
     from lab.labels import from_one_hot as from_one_hot
     from lab.landscape import line as line
@@ -44,12 +46,16 @@ if TYPE_CHECKING:
     from lab.metrics import log_score as log_score
     from lab.metrics import macro_f1 as macro_f1
     from lab.metrics import minibatch_bias as minibatch_bias
+    from lab.moments import example_moments as example_moments
+    from lab.moments import objective_gram as objective_gram
     from lab.networks import Network as Network
     from lab.networks import mlp as mlp
     from lab.objectives import Definition as Definition
     from lab.objectives import Objective as Objective
     from lab.objectives import Parameter as Parameter
     from lab.portrait import portray as portray
+    from lab.rays import accuracy_gain as accuracy_gain
+    from lab.rays import best_weight as best_weight
     from lab.report import write_report as write_report
     from lab.runs import Run as Run
     from lab.runs import new_run as new_run
@@ -78,15 +84,17 @@ _HOME = {
     "estimators": "finite_differences",
     "figures": "draw",
     "findings": "summarise",
-    "gradients": "cotangents gram objective_gradients",
+    "gradients": "cotangents gram gram_from_margins margin_gram objective_gradients",
     "labels": "from_one_hot",
     "landscape": "line",
     "margins": "centred_margin hard_margin sigmoid soft_margin topk_margin",
     "metrics": "MinibatchBias accuracy balanced_accuracy brier_score calibration_error evaluate log_score macro_f1 "
     "minibatch_bias",
+    "moments": "example_moments objective_gram",
     "networks": "Network mlp",
     "objectives": "Definition Objective Parameter",
     "portrait": "portray",
+    "rays": "accuracy_gain best_weight",
     "report": "write_report",
     "runs": "Run new_run",
     "settings": "CompareSettings DataSettings TrainingSettings TrainSettings",

@@ -1,14 +1,22 @@
 """Diagnostics: what one learns from gradients, each with its formula, unit and range.
 
 The weight of an example is its pull on the true logit, w_i = -dl_i/dz_iy. For a function phi of a margin this
-is -phi'(m_i) exactly; it is defined for every other objective as well.
+is -phi'(m_i) exactly; it is defined for every other objective as well. What cannot be said (a cosine with a gradient
+that is 0) is NaN, and `is_dead` says why.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
+
+from lab.margins import soft_margin
+
+PerObjective = Float[Array, " objectives"]
+Pairs = Float[Array, "objectives objectives"]
 
 SILENT = 0.01  # an example with less than this share of the largest weight has next to no say
 
@@ -79,4 +87,226 @@ def is_dead(norm: Float[Array, " objectives"], parameter_norm: Float[Array, ""])
     return norm <= _FLOAT32_RESOLUTION * parameter_norm
 
 
-DIAGNOSTICS: tuple[Callable[..., Array], ...] = (norm, cosine, effective_examples, vanishing_share, is_dead)
+def layer_norms(gradients: Any) -> Float[Array, "objectives layers"]:
+    """Gradient norm of each layer, the first level of the parameters' pytree; in objective per unit of weight.
+
+    Its squares sum to the square of `norm`.
+
+    >>> layer_norms([{"w": jnp.array([[3.0, 4.0]])}, {"w": jnp.array([[1.0]])}]).tolist()
+    [[5.0, 1.0]]
+    """
+    layers = gradients.values() if isinstance(gradients, dict) else gradients
+    squares = [
+        sum(jnp.sum(leaf.reshape(len(leaf), -1) ** 2, axis=1) for leaf in jax.tree.leaves(layer)) for layer in layers
+    ]
+    return jnp.sqrt(jnp.stack(squares, axis=1))
+
+
+def angle(cosine: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """The angle of a cosine, in degrees, in [0, 180].
+
+    >>> angle(jnp.array([1.0, 0.0])).tolist()
+    [0.0, 90.0]
+    """
+    return jnp.degrees(jnp.arccos(cosine))
+
+
+def norm_ratio(gram: Pairs) -> Pairs:
+    """|g_a| / |g_b|, >= 0: by how much the learning rate of b has to be larger for steps of one length; NaN over 0.
+
+    >>> norm_ratio(jnp.array([[9.0, 0.0], [0.0, 1.0]])).tolist()
+    [[1.0, 3.0], [0.333..., 1.0]]
+    """
+    length = norm(gram)
+    return length[:, None] / jnp.where(length > 0, length, jnp.nan)[None, :]
+
+
+def projection(gram: Pairs) -> Pairs:
+    """<g_a, g_b> / |g_b|^2: how much of g_b is in g_a, any real number; NaN where g_b is 0.
+
+    >>> projection(jnp.array([[4.0, 2.0], [2.0, 1.0]])).tolist()
+    [[1.0, 2.0], [0.5, 1.0]]
+    """
+    square = jnp.diagonal(gram)
+    return gram / jnp.where(square > 0, square, jnp.nan)[None, :]
+
+
+def explained_share(gram: Pairs, by: Sequence[int]) -> PerObjective:
+    """Share of |g_a|^2 that lies in the span of the gradients `by`, in [0, 1]; NaN where g_a is 0.
+
+    |P g_a|^2 / |g_a|^2 = c^T B^+ c / |g_a|^2 with c_b = <g_a, g_b> and B the Gram matrix of the span.
+
+    >>> explained_share(jnp.array([[1.0, 1.0], [1.0, 2.0]]), by=[0]).tolist()
+    [1.0, 0.5]
+    """
+    chosen = jnp.asarray(by)
+    inside = gram[:, chosen] @ jnp.linalg.pinv(gram[chosen][:, chosen], hermitian=True) @ gram[chosen]
+    square = jnp.diagonal(gram)
+    return jnp.clip(jnp.diagonal(inside) / jnp.where(square > 0, square, jnp.nan), 0.0, 1.0)
+
+
+def sign_agreement(gradients: Any) -> Pairs:
+    """Share of parameters whose two slopes have the same sign, of those where neither is 0; in [0, 1], NaN of none.
+
+    >>> sign_agreement({"w": jnp.array([[1.0, 2.0, 0.0], [1.0, -1.0, 5.0]])})[0].tolist()
+    [1.0, 0.5]
+    """
+    signs = jnp.concatenate([jnp.sign(leaf.reshape(len(leaf), -1)) for leaf in jax.tree.leaves(gradients)], axis=1)
+    both = jnp.abs(signs) @ jnp.abs(signs).T
+    return (1 + signs @ signs.T / jnp.where(both > 0, both, jnp.nan)) / 2
+
+
+def participation_ratio(weights: Float[Array, "objectives batch"]) -> PerObjective:
+    """How many examples carry the gradient's square, (sum w^2)^2 / sum w^4; in [0, batch], at most a little fewer
+    than `effective_examples`: heavy weights count for more.
+
+    >>> participation_ratio(jnp.array([[1.0, 1.0, 0.0]])).tolist()
+    [2.0]
+    """
+    return effective_examples(weights**2)
+
+
+def margin_density(margins: Float[Array, " batch"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """The density of margins at 0, per logit, with its standard error: a Gaussian kernel, Silverman's bandwidth.
+
+    h = 0.9 min(sd, interquartile range / 1.34) n^(-1/5). Silverman 1986, Density estimation.
+
+    >>> density, error = margin_density(jnp.linspace(-1.0, 1.0, 2001))
+    >>> bool(jnp.abs(density - 0.5) < 0.01)
+    True
+    """
+    spread = (jnp.quantile(margins, 0.75) - jnp.quantile(margins, 0.25)) / 1.34
+    width = 0.9 * jnp.minimum(jnp.std(margins), jnp.where(spread > 0, spread, jnp.inf)) * len(margins) ** -0.2
+    kernel = jnp.exp(-((margins / width) ** 2) / 2) / (jnp.sqrt(2 * jnp.pi) * width)
+    return jnp.mean(kernel), jnp.std(kernel) / jnp.sqrt(len(margins))
+
+
+def effective_examples_law(
+    density: Float[Array, ""], temperature: Float[Array, "*shape"] | float, *, examples: int, roughness: float
+) -> Float[Array, "*shape"]:
+    """n f(0) T / R: the effective examples of a smoothed accuracy whose kernel of width T is narrow.
+
+    f(0) is the density of its margin at 0, R the integral of the kernel's square (`lab.surrogates.KERNELS`): sum w is
+    n f(0), sum w^2 is n f(0) R / T.
+
+    >>> float(effective_examples_law(jnp.array(0.1), 0.5, examples=1000, roughness=0.5))
+    100.0
+    """
+    return examples * density * temperature / roughness
+
+
+def dead_share(cotangents: Float[Array, "objectives batch classes"]) -> PerObjective:
+    """Share of examples whose gradient is exactly 0, in [0, 1].
+
+    >>> dead_share(jnp.array([[[0.0, 0.0], [1.0, -1.0]]])).tolist()
+    [0.5]
+    """
+    return jnp.mean(jnp.all(cotangents == 0, axis=-1), axis=-1)
+
+
+def wrong_way_share(weights: Float[Array, "objectives batch"]) -> PerObjective:
+    """Share of examples whose true logit is pushed down, in [0, 1]: 0 for every sensible margin objective.
+
+    >>> wrong_way_share(jnp.array([[1.0, -1.0]])).tolist()
+    [0.5]
+    """
+    return jnp.mean(weights < 0, axis=-1)
+
+
+def margin_direction_share(
+    cotangents: Float[Array, "objectives batch classes"],
+    logits: Float[Array, "batch classes"],
+    labels: Int[Array, " batch"],
+) -> PerObjective:
+    """Share of the squared logit gradients that lies along the soft margin's direction e_y - q, in [0, 1].
+
+    1 for every function of the soft margin at T = 1; NaN where all logit gradients are 0.
+
+    >>> margin_direction_share(jnp.array([[[-2.0, 2.0]]]), jnp.zeros((1, 2)), jnp.array([0])).tolist()
+    [1.0]
+    """
+    direction = jax.grad(lambda z: jnp.sum(soft_margin(z, labels)))(logits)
+    along = jnp.einsum("kbc,bc->kb", cotangents, direction) ** 2 / jnp.sum(direction**2, axis=-1)[None, :]
+    whole = jnp.sum(cotangents**2, axis=(1, 2))
+    return jnp.clip(jnp.sum(along, axis=1) / jnp.where(whole > 0, whole, jnp.nan), 0.0, 1.0)
+
+
+def signal_to_noise(squared_norm: Float[Array, "objectives batch"], mean_square: PerObjective) -> PerObjective:
+    """|g|^2 / tr(C), C the covariance of single examples' gradients; >= 0, NaN where examples do not differ.
+
+    `squared_norm` holds |g_i|^2, `mean_square` is |g|^2 of their mean (`lab.example_moments`). 1 / it is the batch size
+    at which signal and noise are equal, in expectation the simple noise scale.
+
+    >>> signal_to_noise(jnp.array([[1.0, 9.0]]), jnp.array([4.0])).tolist()  # gradients 1 and 3
+    [2.0]
+    """
+    batch = squared_norm.shape[1]
+    spread = (jnp.mean(squared_norm, axis=1) - mean_square) * batch / (batch - 1)
+    return mean_square / jnp.where(spread > 0, spread, jnp.nan)
+
+
+def component_signal_to_noise(mean: Any, square: Any, batch: int) -> Any:
+    """mean^2 / variance of each component of the gradient over examples, a pytree like `mean`; NaN without spread.
+
+    >>> component_signal_to_noise(jnp.array([1.0]), jnp.array([2.0]), batch=2).tolist()
+    [0.5]
+    """
+
+    def of(mean, square):
+        variance = (square - mean**2) * batch / (batch - 1)
+        return mean**2 / jnp.where(variance > 0, variance, jnp.nan)
+
+    return jax.tree.map(of, mean, square)
+
+
+def noise_scale(
+    squared_norm: Float[Array, "objectives batch"],
+    inner: Float[Array, "objectives batch"],
+) -> tuple[PerObjective, PerObjective]:
+    """The simple noise scale tr(C) / |G|^2, in examples, with its jackknife standard error; NaN where |G|^2 <= 0.
+
+    Unbiased estimates of both from batches of 1 and of n examples: |G|^2 = (n |g|^2 - mean |g_i|^2) / (n - 1) and
+    tr(C) = (mean |g_i|^2 - |g|^2) n / (n - 1). `inner` holds <g_i, g>; leaving one example out needs no new gradient.
+    A mini-batch far below it is mostly noise. McCandlish et al. 2018, An empirical model of large-batch training.
+
+    >>> scale, error = noise_scale(jnp.full((1, 4), 2.0), jnp.ones((1, 4)))  # |g| = 1, tr(C) = 4/3, |G|^2 = 2/3
+    >>> float(scale.round(3)[0])
+    2.0
+    """
+    batch = squared_norm.shape[1]
+
+    def scale(size, mean_of_squares, square_of_mean):
+        signal = (size * square_of_mean - mean_of_squares) / (size - 1)
+        noise = (mean_of_squares - square_of_mean) * size / (size - 1)
+        return noise / jnp.where(signal > 0, signal, jnp.nan)
+
+    mean_of_squares, square_of_mean = jnp.mean(squared_norm, axis=1), jnp.mean(inner, axis=1)
+    total = batch * mean_of_squares[:, None]
+    without = (batch**2 * square_of_mean[:, None] - 2 * batch * inner + squared_norm) / (batch - 1) ** 2
+    left_out = scale(batch - 1, (total - squared_norm) / (batch - 1), without)
+    spread = jnp.sum((left_out - jnp.mean(left_out, axis=1, keepdims=True)) ** 2, axis=1)
+    return scale(batch, mean_of_squares, square_of_mean), jnp.sqrt(spread * (batch - 1) / batch)
+
+
+DIAGNOSTICS: tuple[Callable[..., Any], ...] = (
+    norm,
+    layer_norms,
+    cosine,
+    angle,
+    norm_ratio,
+    projection,
+    explained_share,
+    sign_agreement,
+    effective_examples,
+    participation_ratio,
+    margin_density,
+    effective_examples_law,
+    vanishing_share,
+    dead_share,
+    wrong_way_share,
+    margin_direction_share,
+    signal_to_noise,
+    component_signal_to_noise,
+    noise_scale,
+    is_dead,
+)

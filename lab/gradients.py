@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from lab.errors import InputError
 from lab.objectives import Definition, Objective
 
 
@@ -22,6 +23,13 @@ class ObjectiveGradients(NamedTuple):
     cotangents: Float[Array, "objectives batch classes"]  # dl_i/dz_i, per example
     gradients: Any  # the parameters' pytree, each leaf [objectives, ...]: gradient of the mean
     logits: Float[Array, "batch classes"]
+
+
+class MarginGram(NamedTuple):
+    """The gradients of a margin, summed over bins of examples: all that objectives of that margin need."""
+
+    inner: Float[Array, "bins bins"]  # <g_a, g_b>, g_b = sum over bin b of the margin's gradient / batch
+    margins: Float[Array, " bins"]  # mean margin of each bin, rising
 
 
 def cotangents(
@@ -95,3 +103,87 @@ def gram(stack: Any, *, precision: str = "highest") -> Float[Array, "objectives 
     with jax.default_matmul_precision(precision):
         flat = [leaf.reshape(leaf.shape[0], -1) for leaf in jax.tree.leaves(stack)]
         return sum((leaf @ leaf.T for leaf in flat), start=jnp.zeros(()))
+
+
+def margin_gram(
+    apply: Callable[..., Any],
+    parameters: Any,
+    images: Float[Array | np.ndarray, "batch pixels"],
+    labels: Int[Array | np.ndarray, " batch"],
+    margin: Callable[[Array, Array], Array],
+    *,
+    bins: int = 64,
+    precision: str = "highest",
+) -> MarginGram:
+    """Inner products between the margin's gradients, the examples taken together in `bins` bins by their margin.
+
+    g_b = (1/n) sum over bin b of dm_i/dtheta, from the margin's own cotangents dm_i/dz_i; G = g g^T. An objective
+    phi(m) has the gradient -(1/n) sum w(m_i) dm_i/dtheta, which is -sum_b w(m_b) g_b as far as w is the same all over
+    a bin: exactly, with as many bins as examples. With 64 bins and 1,000 digits cosines are within 0.015 between any
+    two smooth losses of the margin or smooth kernels of width 1 or more, and with 128 bins within 0.01 (measured from
+    the start to 5,400 steps). The trap: a cold kernel, or one with a corner, is narrower than a bin where examples are
+    few, and can be off by more than 0.1.
+
+    Bins end at the quantiles (k / bins)^3: the lowest margins, where a trained network's few heavy weights are, have
+    bins almost of their own. One matrix serves one margin, at every width of the kernel. The soft margin at another
+    temperature is another margin; the centred one differs from it by a constant, and may share its matrix.
+
+    `margin(logits, labels)` gives [batch]: `lab.hard_margin`, or `partial(lab.soft_margin, temperature=0.3)`. Bins go
+    through the network apart from each other: an example's logits must depend on its own image alone. Can be jitted
+    with `apply`, `margin`, `bins` and `precision` static. Source: this lab.
+
+    Raises: InputError unless 1 <= bins <= batch.
+
+    >>> import lab
+    >>> network = lab.mlp([5], activation="relu")
+    >>> parameters = network.init(jax.random.key(0))
+    >>> images, labels = jax.random.uniform(jax.random.key(1), (4, 784)), jnp.array([3, 1, 4, 1])
+    >>> binned = margin_gram(network.apply, parameters, images, labels, lab.hard_margin, bins=4)
+    >>> weights = jnp.stack([lab.objective(name).weight(binned.margins) for name in ("sigmoid_margin", "ramp")])
+    >>> gram_from_margins(binned.inner, weights).shape
+    (2, 2)
+    """
+    images, labels, starts = jnp.asarray(images), jnp.asarray(labels), _bin_starts(len(labels), bins)
+    # Who goes where follows from the ranks, so the shapes are known before tracing; short bins are filled up with
+    # members whose slope is set to 0.
+    ranks = starts[:-1, None] + np.arange(np.max(np.diff(starts)))[None, :]
+    present = ranks < starts[1:, None]
+    with jax.default_matmul_precision(precision):
+        margins, pull = jax.vjp(lambda z: margin(z, labels), apply(parameters, images))
+        (slopes,) = pull(jnp.full_like(margins, 1 / len(labels)))
+        members = jnp.argsort(margins)[np.where(present, ranks, 0)]
+
+        def sum_over(members, slopes):
+            _, pullback = jax.vjp(lambda theta: apply(theta, images[members]), parameters)
+            return pullback(slopes)[0]
+
+        # Not one linearisation with cotangents [bins, batch, classes]: nearly all of those are 0.
+        stack = jax.vmap(sum_over)(members, jnp.where(present[:, :, None], slopes[members], 0.0))
+    means = jnp.sum(jnp.where(present, margins[members], 0.0), axis=1) / np.diff(starts)
+    return MarginGram(gram(stack, precision=precision), means)
+
+
+def _bin_starts(batch: int, bins: int) -> Int[np.ndarray, " edges"]:
+    """The rank at which each bin starts, and the end: at the quantiles (k / bins)^3, with nowhere an empty bin."""
+    if not 1 <= bins <= batch:
+        raise InputError(f"bins must be 1..{batch}, the number of examples; got {bins}.")
+    starts = [0]
+    for bin in range(1, bins + 1):
+        wanted = max(round(batch * (bin / bins) ** 3), starts[-1] + 1)
+        starts.append(min(wanted, batch - (bins - bin)))
+    return np.array(starts)
+
+
+def gram_from_margins(
+    inner: Float[Array, "bins bins"], weights: Float[Array, "objectives bins"], *, precision: str = "highest"
+) -> Float[Array, "objectives objectives"]:
+    """All inner products between objectives of one margin, w G w^T, from their weights at the bins' mean margins.
+
+    `weights` holds `objective.weight(margins)`, a row for each objective; what comes back is what `gram` gives of
+    their gradients, without another backward pass.
+
+    >>> gram_from_margins(jnp.array([[9.0, 0.0], [0.0, 16.0]]), jnp.array([[1.0, 0.0], [1.0, 1.0]])).tolist()
+    [[9.0, 9.0], [9.0, 25.0]]
+    """
+    with jax.default_matmul_precision(precision):
+        return weights @ inner @ weights.T

@@ -17,11 +17,18 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"sigmoid": jax.nn.sigmoid, "
 
 @dataclass(frozen=True)
 class Network:
-    """A name and two pure functions; any network that has them works everywhere in the lab."""
+    """A name and two pure functions; any network that has them works everywhere in the lab.
+
+    A network of dense layers may add `tapped(parameters, images, taps)`, with parameters a list of {"weight": [outputs,
+    inputs], "bias": [outputs]}: the logits when taps[l] [batch, outputs] is added to what layer l puts out, before its
+    nonlinearity, and the list of what each layer takes in [batch, inputs]. Derivatives with respect to the taps are
+    those of each example, and per-example gradients need no more.
+    """
 
     name: str
     init: Callable[[PRNGKeyArray], Parameters]
     apply: Callable[[Parameters, Float[Array, "batch pixels"]], Float[Array, "batch classes"]]
+    tapped: Callable[[Parameters, Float[Array, "batch pixels"], Sequence[Any]], tuple[Array, list[Array]]] | None = None
 
 
 def mlp(hidden: Sequence[int] = (50,), *, activation: str = "sigmoid", pixels: int = 784, classes: int = 10) -> Network:
@@ -61,4 +68,13 @@ def mlp(hidden: Sequence[int] = (50,), *, activation: str = "sigmoid", pixels: i
             units = nonlinearity(units @ layer["weight"].T + layer["bias"][None, :])
         return units @ last["weight"].T + last["bias"][None, :]
 
-    return Network(f"{'-'.join(map(str, sizes))} {activation}", init, apply)
+    def tapped(
+        parameters: Parameters, images: Float[Array, "batch pixels"], taps: Sequence[Any]
+    ) -> tuple[Float[Array, "batch classes"], list[Array]]:
+        inputs, put_out = [], images
+        for number, (layer, tap) in enumerate(zip(parameters, taps, strict=True)):
+            inputs.append(nonlinearity(put_out) if number else images)
+            put_out = inputs[-1] @ layer["weight"].T + layer["bias"][None, :] + tap
+        return put_out, inputs
+
+    return Network(f"{'-'.join(map(str, sizes))} {activation}", init, apply, tapped)

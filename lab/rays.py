@@ -1,0 +1,148 @@
+"""Rays: what a step along each objective's gradient does to the accuracy itself.
+
+The question behind all stand-ins: whose gradient, followed in a straight line for the best distance, gets the most
+answers right? A distance, not a learning rate: gradients of any length are compared.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from lab.metrics import correct
+from lab.networks import Network
+from lab.objectives import Objective
+
+LENGTHS = np.geomspace(1e-3, 10.0, 25)  # how far to go, in units of weight
+
+
+class Gain(NamedTuple):
+    """How much accuracy each objective's gradient gains; shares, [objectives]. Errors are standard errors."""
+
+    length: Float[Array, " objectives"]  # of the step that gains most on the gradient's own examples
+    own: Float[Array, " objectives"]  # gain on those examples
+    own_error: Float[Array, " objectives"]
+    held_out: Float[Array, " objectives"]  # gain of the same step on others
+    held_out_error: Float[Array, " objectives"]
+    difference: Float[Array, " objectives"]  # held-out gain less the first objective's, example by example
+    difference_error: Float[Array, " objectives"]
+    predicted: Float[Array, " objectives"]  # change of the objective that the gradient promises for the step
+    realised: Float[Array, " objectives"]  # change that comes
+
+
+def downhill(gradients: Any) -> Any:
+    """Each gradient's unit direction of descent, -g / |g|; 0 where the gradient is.
+
+    >>> downhill({"w": jnp.array([[2.0, 0.0], [0.0, 0.0]])})["w"].tolist()
+    [[-1.0, -0.0], [-0.0, -0.0]]
+    """
+    squares = sum(jnp.sum(leaf.reshape(len(leaf), -1) ** 2, axis=1) for leaf in jax.tree.leaves(gradients))
+    inverse = jnp.where(squares > 0, 1 / jnp.sqrt(jnp.where(squares > 0, squares, 1.0)), 0.0)
+    return jax.tree.map(lambda leaf: -leaf * inverse.reshape(-1, *[1] * (leaf.ndim - 1)), gradients)
+
+
+def logits_along(
+    network: Network,
+    parameters: Any,
+    direction: Any,
+    images: Float[Array, "batch pixels"],
+    lengths: Float[Array, " lengths"],
+) -> Float[Array, "lengths batch classes"]:
+    """The logits at theta + length * direction, for every length; the network itself stays as it is.
+
+    A dense first layer is linear in its weights, so its product with the images, by far the largest, is taken once
+    for the network and once for the direction, and not for every length.
+    """
+    tapped = network.tapped
+    if tapped is None:
+        moved = lambda length: jax.tree.map(lambda theta, d: theta + length * d, parameters, direction)  # noqa: E731
+        return jax.lax.map(lambda length: network.apply(moved(length), images), lengths)
+    (first, *rest), (first_step, *steps) = parameters, direction
+    push = images @ first_step["weight"].T + first_step["bias"][None, :]
+
+    def at(length):
+        further = jax.tree.map(lambda theta, d: theta + length * d, rest, steps)
+        return tapped([first, *further], images, [length * push, *[0.0] * len(rest)])[0]
+
+    return jax.vmap(at)(lengths)
+
+
+def accuracy_gain(
+    network: Network,
+    parameters: Any,
+    gradients: Any,
+    objectives: Sequence[Objective],
+    own: tuple[Float[Array, "batch pixels"], Int[Array, " batch"]],
+    held_out: tuple[Float[Array, "others pixels"], Int[Array, " others"]],
+    *,
+    lengths: Float[Array | np.ndarray, " lengths"] = LENGTHS,
+    precision: str = "highest",
+) -> Gain:
+    """The gain of true accuracy along each objective's ray, max over lengths of Acc(theta - s g / |g|) - Acc(theta).
+
+    The length is chosen on the gradient's own examples, `own` = (images, labels), where the gain is biased upwards
+    for having been chosen; the gain on `held_out` is that of the same step. Errors are binomial, from the changes
+    example by example; `difference` is paired with the first objective. A gradient of 0 gains 0.
+    `gradients` is a stack as from `objective_gradients`. Can be jitted with `network` and `precision` static.
+    """
+    lengths = jnp.asarray(lengths)
+    steps = downhill(gradients)
+
+    def follow(direction):
+        def changes(images, labels):
+            before = correct(network.apply(parameters, images), labels).astype(int)
+            along = logits_along(network, parameters, direction, images, lengths)
+            after = jax.vmap(correct, in_axes=(0, None))(along, labels).astype(int)
+            return after - before[None, :], along
+
+        own_changes, along = changes(*own)
+        best = jnp.argmax(jnp.mean(own_changes, axis=1))  # the shortest of several that are equal
+        return lengths[best], own_changes[best], changes(*held_out)[0][best], along[best]
+
+    with jax.default_matmul_precision(precision):
+        length, of_own, of_held_out, reached = jax.lax.map(follow, steps)
+        here = network.apply(parameters, own[0])
+        realised = [jnp.mean(one(reached[k], own[1])) - jnp.mean(one(here, own[1])) for k, one in enumerate(objectives)]
+        slope = sum(
+            jnp.sum((g * step).reshape(len(g), -1), axis=1)
+            for g, step in zip(jax.tree.leaves(gradients), jax.tree.leaves(steps), strict=True)
+        )
+    return Gain(
+        length,
+        *_mean_and_error(of_own),
+        *_mean_and_error(of_held_out),
+        *_mean_and_error(of_held_out - of_held_out[:1]),
+        predicted=length * slope,
+        realised=jnp.stack(realised),
+    )
+
+
+def _mean_and_error(changes: Int[Array, "objectives batch"]) -> tuple[Array, Array]:
+    batch = changes.shape[1]
+    return jnp.mean(changes, axis=1), jnp.std(changes, axis=1, ddof=1) / jnp.sqrt(batch)
+
+
+def best_weight(
+    inner: Float[np.ndarray, "bins bins"], towards: Float[np.ndarray, " bins"]
+) -> Float[np.ndarray, " bins"]:
+    """The non-negative weight over margin bins whose gradient points best in a given direction; norm 1, or all 0.
+
+    Maximises sum_b w_b t_b / sqrt(w^T G w) over w >= 0, with G the margin Gram matrix (`lab.margin_gram`) and
+    t_b = <g_b, h> the inner products of the bins' gradients with the wanted direction h, the held-out accuracy's
+    (smoothed) ascent. It is the direction of the non-negative least squares min |sum_b w_b g_b - h|.
+
+    >>> best_weight(np.eye(2), np.array([3.0, -1.0])).tolist()
+    [1.0, 0.0]
+    """
+    from scipy.optimize import nnls
+
+    values, vectors = np.linalg.eigh(np.asarray(inner, dtype=float))
+    kept = values > 1e-10 * max(values.max(), 1e-300)
+    # |L w - c|^2 with L^T L = G and L^T c = t: the part of h outside the bins' span cannot be reached anyway.
+    root = np.sqrt(values[kept])
+    weight, _ = nnls(root[:, None] * vectors[:, kept].T, (vectors[:, kept].T @ np.asarray(towards)) / root)
+    length = np.sqrt(max(weight @ inner @ weight, 0.0))
+    return weight / length if length > 0 else weight

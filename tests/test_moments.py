@@ -1,0 +1,97 @@
+"""Moments of single examples' gradients, and inner products between objectives, by every route."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+import lab
+from lab.catalogue import definitions
+from lab.moments import _examples_are_cheaper, example_moments, objective_gram
+
+OBJECTIVES = [one.make() for one in definitions() if one.family not in ("own", "batch") and one.name != "sum_exp"]
+FEW = [
+    lab.objective(text) for text in ("cross_entropy", "expected_error:temperature=0.3", "squared_logits", "zero_one")
+]
+
+
+@pytest.fixture(scope="module")
+def network():
+    return lab.mlp([7, 6], activation="relu", pixels=12, classes=4)
+
+
+def case(network, size=9):
+    """Parameters, images and labels in float64."""
+    draw = np.random.default_rng(size)
+    parameters = jax.tree.map(lambda x: jnp.asarray(np.asarray(x), float), network.init(jax.random.key(0)))
+    return parameters, jnp.asarray(draw.normal(size=(size, 12))), jnp.asarray(draw.integers(0, 4, size))
+
+
+def one_by_one(network, parameters, images, labels, objective):
+    """A gradient for each example, each by a jax.grad of its own: [batch, parameters]."""
+    slope = jax.jit(jax.grad(lambda theta, x, y: objective(network.apply(theta, x[None]), y[None])[0]))
+    return np.stack([ravel_pytree(slope(parameters, x, y))[0] for x, y in zip(images, labels, strict=True)])
+
+
+@pytest.mark.parametrize("route", ["dense", "any network"])
+def test_moments_are_those_of_a_loop_over_examples(route, network, float64):
+    parameters, images, labels = case(network)
+    used = network if route == "dense" else replace(network, tapped=None)
+    found = example_moments(used, parameters, images, labels, FEW, square=True)
+    for k, objective in enumerate(FEW):
+        each = one_by_one(network, parameters, images, labels, objective)
+        pick = lambda tree, k=k: ravel_pytree(jax.tree.map(lambda leaf: leaf[k], tree))[0]  # noqa: E731
+        np.testing.assert_allclose(pick(found.mean), each.mean(axis=0), rtol=1e-10, atol=1e-14)
+        np.testing.assert_allclose(pick(found.square), (each**2).mean(axis=0), rtol=1e-10, atol=1e-14)
+        np.testing.assert_allclose(found.squared_norm[k], (each**2).sum(axis=1), rtol=1e-10, atol=1e-14)
+        np.testing.assert_allclose(found.inner[k], each @ each.mean(axis=0), rtol=1e-10, atol=1e-14)
+
+
+def test_both_routes_agree_for_every_objective(network, float64):
+    parameters, images, labels = case(network)
+    dense = example_moments(network, parameters, images, labels, OBJECTIVES)
+    slow = example_moments(replace(network, tapped=None), parameters, images, labels, OBJECTIVES)
+    for one, other in zip(jax.tree.leaves(dense), jax.tree.leaves(slow), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 3, 40])
+def test_inner_products_by_the_cheaper_route(size, float64):
+    """Few examples of many pixels go through the examples, many examples through the gradients."""
+    network = lab.mlp([7], activation="sigmoid", pixels=12, classes=4)
+    parameters, images, labels = case(network, size)
+    parameters = jax.tree.map(lambda x: 30 * x, parameters)
+    assert _examples_are_cheaper(parameters, size, len(FEW)) == (size < 5)
+    found = objective_gram(network, parameters, images, labels, FEW)
+    each = np.stack([one_by_one(network, parameters, images, labels, objective).mean(axis=0) for objective in FEW])
+    np.testing.assert_allclose(found, each @ each.T, rtol=1e-10, atol=1e-14)
+
+
+def test_one_program_for_all_parameters(network):
+    traces = 0
+
+    @jax.jit
+    def norms(parameters, images, labels, objectives):
+        nonlocal traces
+        traces += 1
+        return example_moments(network, parameters, images, labels, objectives).squared_norm
+
+    parameters, images, labels = case(network)
+    for t in (0.1, 1.0, 10.0):
+        norms(parameters, images, labels, [lab.objective("expected_error", temperature=t)])
+    assert traces == 1
+
+
+def test_objectives_of_a_batch_have_no_gradient_for_each_example(network):
+    with pytest.raises(lab.InputError, match="no example has a gradient of its own"):
+        example_moments(network, *case(network), [lab.objective("soft_macro_f1")])
+
+
+def test_taps_of_zero_change_nothing(network):
+    parameters, images, _ = case(network)
+    logits, inputs = network.tapped(parameters, images, [0.0] * 3)
+    np.testing.assert_array_equal(logits, network.apply(parameters, images))
+    assert [one.shape[1] for one in inputs] == [12, 7, 6]
