@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from lab.environment import describe as describe
     from lab.errors import DataError as DataError
     from lab.errors import InputError as InputError
+    from lab.estimators import Estimate as Estimate
+    from lab.estimators import ceiling as ceiling
+    from lab.estimators import cosine as cosine
+    from lab.estimators import evolution_strategies as evolution_strategies
     from lab.estimators import finite_differences as finite_differences
+    from lab.estimators import perturbed_argmax as perturbed_argmax
+    from lab.estimators import reinforce as reinforce
+    from lab.estimators import straight_through as straight_through
     from lab.figures import draw as draw
     from lab.findings import summarise as summarise
     from lab.gradients import cotangents as cotangents
@@ -81,7 +88,8 @@ _HOME = {
     "data": "load",
     "environment": "describe",
     "errors": "DataError InputError",
-    "estimators": "finite_differences",
+    "estimators": "Estimate ceiling cosine evolution_strategies finite_differences perturbed_argmax reinforce "
+    "straight_through",
     "figures": "draw",
     "findings": "summarise",
     "gradients": "cotangents gram gram_from_margins margin_gram objective_gradients",

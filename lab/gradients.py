@@ -76,7 +76,7 @@ def objective_gradients(
 ) -> ObjectiveGradients:
     """The gradient of each objective's mean over the batch, with respect to the parameters.
 
-    `precision` is that of matrix products: a GPU's default (TF32) gets cosines wrong in the second digit.
+    `precision` is that of matrix products: a GPU's default (TF32) multiplies with 10 bits, too few for small cosines.
     Can be jitted with `apply` and `precision` static: other parameter values do not compile anew.
 
     >>> import lab

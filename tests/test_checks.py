@@ -166,3 +166,8 @@ def test_objectives_of_a_batch_are_checked_as_such():
     found = {one.what: one for one in lab.check(lab.objective("soft_macro_f1"))}
     assert found["per example"].rank == "note" and "margin" not in found
     assert found["gradient"].rank == "fine"
+    # Small batches see another objective: several standard errors off at 10 examples, nearer at 100.
+    near, far = (
+        re.search(rf"by ([+-]\S+) \(standard error (\S+)\) at {n}\b", found["mini-batches"].said) for n in (100, 10)
+    )
+    assert abs(float(far[1])) > 4 * float(far[2]) and abs(float(far[1])) > 3 * abs(float(near[1]))
