@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from lab.comparison import compare as compare
     from lab.console import cli as cli
     from lab.console import progress as progress
+    from lab.curvature import gauss_newton_vector as gauss_newton_vector
+    from lab.curvature import hessian_vector as hessian_vector
+    from lab.curvature import spectral_density as spectral_density
+    from lab.curvature import top_eigenvalues as top_eigenvalues
+    from lab.curvature import trace as trace
     from lab.data import load as load
     from lab.environment import describe as describe
     from lab.errors import DataError as DataError
@@ -38,7 +43,13 @@ if TYPE_CHECKING:
     from lab.gradients import margin_gram as margin_gram
     from lab.gradients import objective_gradients as objective_gradients
     from lab.labels import from_one_hot as from_one_hot
+    from lab.landscape import filter_normalised as filter_normalised
     from lab.landscape import line as line
+    from lab.landscape import line_derivatives as line_derivatives
+    from lab.landscape import plane as plane
+    from lab.landscape import principal_plane as principal_plane
+    from lab.landscape import random_direction as random_direction
+    from lab.landscape import slice_values as slice_values
     from lab.margins import centred_margin as centred_margin
     from lab.margins import hard_margin as hard_margin
     from lab.margins import sigmoid as sigmoid
@@ -85,6 +96,7 @@ _HOME = {
     "checks": "check",
     "comparison": "compare",
     "console": "cli progress",
+    "curvature": "gauss_newton_vector hessian_vector spectral_density top_eigenvalues trace",
     "data": "load",
     "environment": "describe",
     "errors": "DataError InputError",
@@ -94,7 +106,7 @@ _HOME = {
     "findings": "summarise",
     "gradients": "cotangents gram gram_from_margins margin_gram objective_gradients",
     "labels": "from_one_hot",
-    "landscape": "line",
+    "landscape": "filter_normalised line line_derivatives plane principal_plane random_direction slice_values",
     "margins": "centred_margin hard_margin sigmoid soft_margin topk_margin",
     "metrics": "MinibatchBias accuracy balanced_accuracy brier_score calibration_error evaluate log_score macro_f1 "
     "minibatch_bias",
