@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Float
 
 from lab.catalogue import definitions
-from lab.checks import equal_rivals, measured
 from lab.errors import InputError
 from lab.objectives import Objective
+from lab.properties import equal_rivals, measured
 
 if TYPE_CHECKING:
     import xarray

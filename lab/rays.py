@@ -58,7 +58,10 @@ def logits_along(
     """
     tapped = network.tapped
     if tapped is None:
-        moved = lambda length: jax.tree.map(lambda theta, d: theta + length * d, parameters, direction)  # noqa: E731
+
+        def moved(length):
+            return jax.tree.map(lambda theta, d: theta + length * d, parameters, direction)
+
         return jax.lax.map(lambda length: network.apply(moved(length), images), lengths)
     (first, *rest), (first_step, *steps) = parameters, direction
     push = images @ first_step["weight"].T + first_step["bias"][None, :]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import lab
-from lab import checks
+from lab import checks, properties
 from lab.catalogue import _define
 
 
@@ -108,7 +108,7 @@ def test_what_a_user_should_know_is_a_note():
     ],
 )
 def test_the_margin_and_its_temperature_are_found(text, expected):
-    found = checks.margin_function(lab.objective(text))
+    found = properties.margin_function(lab.objective(text))
     assert (found and found.of) == (expected and expected[0])
     if expected:
         assert found.temperature == pytest.approx(expected[1], rel=1e-6)
@@ -121,33 +121,33 @@ def test_a_weight_that_looks_at_more_than_the_margin_is_none_of_it():
         true = jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
         return lab.hard_margin(logits, labels) * -(2 + jax.lax.stop_gradient(jnp.tanh(true)))
 
-    assert checks.margin_function(_define(mixed).make()) is None
+    assert properties.margin_function(_define(mixed).make()) is None
 
 
 def test_measured_in_either_precision():
     logits, labels = np.array([[1.0, 0.0]]), np.array([0])
     for bits in (32, 64):
-        values, slopes = checks.measured(lab.objective("cross_entropy"), logits, labels, bits=bits)
+        values, slopes = properties.measured(lab.objective("cross_entropy"), logits, labels, bits=bits)
         assert values.dtype == slopes.dtype == np.dtype(f"float{bits}")
         np.testing.assert_allclose(values, np.log1p(np.exp(-1.0)), rtol=1e-6)
 
 
 def test_the_least_risk_of_cross_entropy_is_at_the_log_probabilities():
-    least, best = checks.least_risk(lab.objective("cross_entropy"), (0.5, 0.3, 0.2))
+    least, best = properties.least_risk(lab.objective("cross_entropy"), (0.5, 0.3, 0.2))
     assert least == pytest.approx(-np.sum([p * np.log(p) for p in (0.5, 0.3, 0.2)]))
     np.testing.assert_allclose(best - best.mean(), np.log([0.5, 0.3, 0.2]) - np.log([0.5, 0.3, 0.2]).mean(), atol=1e-4)
 
 
 def test_a_misranked_risk_is_that_of_a_tie():
     """Cross entropy is convex: what is least where the first class does not lead is the tie of the first two."""
-    misranked, best = checks.least_risk(lab.objective("cross_entropy"), (0.5, 0.3, 0.2), misranked=True)
+    misranked, best = properties.least_risk(lab.objective("cross_entropy"), (0.5, 0.3, 0.2), misranked=True)
     assert misranked == pytest.approx(-0.8 * np.log(0.4) - 0.2 * np.log(0.2))
     assert best[0] == pytest.approx(best[1], abs=1e-3)
 
 
 def test_normalized_ce_is_content_when_the_least_probable_class_is_out():
     """sum_k L_k = 1: the mean is least wherever the least probable class pays all, whoever is first."""
-    assert not checks.is_calibrated(lab.objective("normalized_ce"))
+    assert not properties.is_calibrated(lab.objective("normalized_ce"))
     away = np.array([[0.0, 5.0, -1e6]])
     risk = sum(
         p * float(lab.objective("normalized_ce")(away, np.array([k]))[0]) for k, p in enumerate((0.4, 0.32, 0.28))

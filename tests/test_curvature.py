@@ -118,11 +118,11 @@ def test_accuracy_has_no_curvature():
     parameters, images, labels = problem(NETWORK)
     zero_one = lab.objective("zero_one")
     product = partial(curvature.hessian_vector, NETWORK.apply, parameters, images, labels, zero_one)
-    found = curvature.top_eigenvalues(product, parameters, key=KEY, count=2)
+    found = curvature.top_eigenvalues(product, parameters, key=KEY, count=2, steps=10)
     for end in found:
         assert not end.values.any() and not end.residuals.any() and end.converged.all()
     assert curvature.trace(product, parameters, key=KEY) == (0, 0)
-    density = curvature.spectral_density(product, parameters, key=KEY)
+    density = curvature.spectral_density(product, parameters, key=KEY, steps=10)
     assert float(density.mass) == pytest.approx(1, abs=1e-6)
     assert float(density.grid[jnp.argmax(density.density)]) == pytest.approx(0, abs=0.01)
 

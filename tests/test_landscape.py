@@ -58,7 +58,7 @@ def test_the_centre_is_the_network_bit_for_bit(parameters, value):
         np.testing.assert_allclose(found[0], expected, rtol=2e-7)
 
 
-@pytest.mark.parametrize("batch_size", [None, 4])
+@pytest.mark.parametrize("batch_size", [None, pytest.param(4, marks=pytest.mark.slow)])
 def test_plane_is_what_a_plain_loop_gives_and_leaves_the_network_alone(parameters, value, batch_size):
     (first, second), alone = directions(parameters), jax.jit(value)
     before, leaves = jax.tree.map(np.array, parameters), jax.tree.leaves(parameters)

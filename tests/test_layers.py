@@ -15,7 +15,8 @@ FOLDER = Path(lab.__file__).parent
 LAYERS = """
 errors files labels
 idx published sample prepared sources data sample.make
-batches networks book margins objectives losses tempered weighted surrogates hinges confusion catalogue metrics checks
+batches networks book
+margins objectives losses tempered weighted surrogates hinges confusion catalogue metrics properties checks
 gradients moments estimators diagnostics rays landscape curvature measurement training
 settings environment statistics learning comparison portrait
 runs findings series palette charts curves headlines figures story report tables

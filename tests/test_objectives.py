@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from oracles import BATCH_ORACLES, ORACLES, batch
 
 import lab
-from lab import checks
+from lab import properties
 from lab.catalogue import definitions
 from lab.margins import MOST_ANSWERS
 from lab.objectives import FLAGS, SYMBOLS
@@ -475,12 +475,12 @@ CASES_OF_SMOOTHED = [lab.smoothed_error(kernel=k, rivals=r).definition for k in 
 )
 def test_flags_are_measured(definition):
     objective = definition.make()
-    assert {flag for flag in FLAGS if checks.PROPERTIES[flag](objective)} == set(definition.flags.split())
+    assert {flag for flag in FLAGS if properties.PROPERTIES[flag](objective)} == set(definition.flags.split())
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_margin_is_measured(name):
-    found, form = checks.margin_function(lab.objective(name)), lab.objective(name).definition.margin_form
+    found, form = properties.margin_function(lab.objective(name)), lab.objective(name).definition.margin_form
     if name in ("zero_one", "smooth_topk_svm", "straight_through"):
         return  # no gradient; sets of classes; the gradient of another
     assert (found and found.of) == (form and form.of.replace("centred", "soft"))
