@@ -83,10 +83,11 @@ def register(function: Callable[..., Any] | Definition, **facts: Any) -> Definit
     Raises: InputError if the name is taken or the function does not return one number per example.
 
     >>> import lab
-    >>> def doubled(logits, labels, *, temperature=1.0):
-    ...     return 2 * lab.objective("expected_error", temperature=temperature)(logits, labels)
-    >>> lab.register(doubled, formula="2 (1 - p_y)").name
-    'doubled'
+    >>> def gce(logits, labels, *, q=0.7):
+    ...     return lab.objective("expected_error")(logits, labels) ** q
+    >>> lab.register(gce, formula="(1 - p_y)^q")
+    Traceback (most recent call last):
+    lab.errors.InputError: an objective named 'gce' exists already; choose another name.
     """
     definition = function if isinstance(function, Definition) else _define(function, **facts)
     if definition.name in _definitions:
