@@ -56,7 +56,8 @@ def macro_f1_error(confusion: Confusion) -> Float[Array, ""]:
     """
     examples = jnp.sum(confusion, axis=1)
     both = examples + jnp.sum(confusion, axis=0)
-    f1 = 2 * jnp.diagonal(confusion) / jnp.where(both > 0, both, 1.0)
+    # Of an absent class `both` may be next to nothing, and its square, in the derivative, nothing at all.
+    f1 = 2 * jnp.diagonal(confusion) / jnp.where(examples > 0, both, 1.0)
     return 1 - _mean_over_present(f1, examples)
 
 

@@ -1,7 +1,8 @@
 """Hinges and their kin: functions of margins and of the logits themselves.
 
 What optax has is optax's, given the differences z - z_y: they are exact for close logits, and its own subtraction
-is not once logits are large.
+is not once logits are large. Not its hinge, which knows no delta: scaled by one, XLA may round the maximum and its
+arguments differently, and the derivative, which looks for the argument equal to the maximum, then finds none.
 """
 
 import jax
@@ -10,10 +11,6 @@ import optax
 
 from lab.margins import MOST_ANSWERS, Labels, Logits, PerExample, is_true, leads, sigmoid, soft_margin, topk_margin
 from lab.objectives import Definition, MarginForm, Parameter, of_hard, of_soft, positive
-
-
-def _crammer_singer(logits: Logits, labels: Labels, delta) -> PerExample:
-    return delta * optax.losses.multiclass_hinge_loss(leads(logits, labels) / delta, labels)
 
 
 def _perceptron(logits: Logits, labels: Labels) -> PerExample:
@@ -62,9 +59,8 @@ CRAMMER_SINGER = Definition(
     name="crammer_singer",
     family="margin",
     formula="max(0, delta - m), m the hard margin",
-    source="Crammer & Singer 2001, On the algorithmic implementation of multiclass kernel-based vector machines; optax",
+    source="Crammer & Singer 2001, On the algorithmic implementation of multiclass kernel-based vector machines",
     parameters={"delta": positive(1.0)},
-    function=_crammer_singer,
     margin_form=of_hard(
         lambda m, delta: jnp.maximum(0.0, delta - m), lambda m, delta: (m < delta).astype(m.dtype), "m < delta"
     ),

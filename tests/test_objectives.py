@@ -458,6 +458,13 @@ def test_derivatives_with_respect_to_the_temperatures(float64):
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+def test_a_scaled_hinge_keeps_its_gradient_when_compiled(float64):
+    """Compiled, a maximum and its arguments may round apart, and its derivative be lost: rows then sum to -1."""
+    logits, labels = random_case(0, 4, 3, 0.1)
+    _, slope = value_and_slope(lab.objective("crammer_singer", delta=0.1), logits, labels)
+    np.testing.assert_array_equal(np.sort(slope, axis=1), np.tile([-1.0, 0.0, 1.0], (4, 1)))
+
+
 def test_more_than_k_answers_cost_nothing():
     logits, labels = random_case(27, 4, 3)
     assert not of(f"smooth_topk_svm:k={MOST_ANSWERS:g}", logits, labels).any()
