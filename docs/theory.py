@@ -315,16 +315,16 @@ def wrong_place(world: World) -> Any:
 
 def gram_matrix(world: World) -> Any:
     """5. Cosines predicted from bins of the margin against exact ones."""
-    (images, labels), widths, apply = world.batch, np.geomspace(0.1, 10, 9), world.network.apply
+    (images, labels), widths, network = world.batch, np.geomspace(0.1, 10, 9), world.network
     losses, keys = [lab.objective(name) for name in LOSSES + MORE_LOSSES], ["smoothed_error", *HARD]
     hard = {(name, width): lab.smoothed_error(HARD[name], width, "max") for name in HARD for width in widths}
     families = [  # a margin; objectives that are compared among each other; kernels, with the first of them
         (lab.soft_margin, losses, {("smoothed_error", width): lab.smoothed_error(width=width) for width in widths}),
         (lab.hard_margin, [lab.objective("sigmoid_margin")], hard),
     ]
-    exactly, pairs, seen, worst, smooth = jax.jit(partial(lab.objective_gradients, apply)), [], [], {}, 0.0
+    exactly, pairs, seen, worst, smooth = jax.jit(partial(lab.objective_gradients, network)), [], [], {}, 0.0
     for margin, several, kernels in families:
-        binned = jax.jit(partial(margin_gram, apply, margin=margin, bins=min(64, len(labels))))
+        binned = jax.jit(partial(margin_gram, network.apply, margin=margin, bins=min(64, len(labels))))
         objectives, among = [*several, *kernels.values()], np.triu_indices(len(several), 1)
         for theta in (one for stage in world.stages for one in stage):
             few, exact = binned(theta, images, labels), exactly(theta, images, labels, objectives).gradients

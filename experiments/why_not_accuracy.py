@@ -56,7 +56,7 @@ def main(settings: Settings) -> None:
 
     @jax.jit
     def slopes(parameters):
-        found = lab.objective_gradients(network.apply, parameters, images, labels, objectives)
+        found = lab.objective_gradients(network, parameters, images, labels, objectives)
         return jax.vmap(lambda gradient: ravel_pytree(gradient)[0])(found.gradients)
 
     by_weight = slopes(state.parameters)

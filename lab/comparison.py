@@ -139,7 +139,7 @@ def _one_network(
     for state in states:
         parameters = state.parameters
         part = partial(evaluate, network.apply, objectives[0], parameters)
-        measured = measure(network.apply, parameters, images, labels, objectives, precision=settings.precision)
+        measured = measure(network, parameters, images, labels, objectives, precision=settings.precision)
         rows.append(
             measured._asdict()
             | move_weights(network, parameters, images, labels, batch_key)

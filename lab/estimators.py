@@ -19,7 +19,7 @@ from optax import perturbations
 
 from lab.catalogue import objective
 from lab.errors import InputError, unknown
-from lab.gradients import gram, objective_gradients
+from lab.gradients import gram
 from lab.labels import class_numbers
 
 GROUPS = 16  # into which samples are divided where their spread is wanted
@@ -304,10 +304,10 @@ def straight_through(
     [[-0.5, 0.5]]
     """
     both = objective("straight_through", backward=backward, **options)
-    found = objective_gradients(apply, parameters, images, labels, [both])
-    gradient = jax.tree.map(lambda leaf: leaf[0], found.gradients)
+    with jax.default_matmul_precision("highest"):
+        value, gradient = jax.value_and_grad(lambda theta: jnp.mean(both(apply(theta, images), labels)))(parameters)
     none = jax.tree.map(jnp.zeros_like, gradient)
-    return Estimate(jnp.mean(found.values), gradient, none, cosine(gradient, gradient), 1)
+    return Estimate(value, gradient, none, cosine(gradient, gradient), 1)
 
 
 def _standard_error(variance: Array, count: int) -> Array:

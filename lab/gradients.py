@@ -5,6 +5,7 @@ so the objectives differ only in the cotangent dl/dz [batch, classes]; a stack o
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from lab.errors import InputError
+from lab.networks import Network
 from lab.objectives import Definition, Objective
 
 
@@ -66,32 +68,144 @@ def cotangents(
 
 
 def objective_gradients(
-    apply: Callable[..., Any],
+    network: Network,
     parameters: Any,
     images: Float[Array | np.ndarray, "batch pixels"],
     labels: Int[Array | np.ndarray, " batch"],
     objectives: Sequence[Objective],
     *,
+    chunk: int | None = None,
     precision: str = "highest",
 ) -> ObjectiveGradients:
     """The gradient of each objective's mean over the batch, with respect to the parameters.
 
     `precision` is that of matrix products: a GPU's default (TF32) multiplies with 10 bits, too few for small cosines.
-    Can be jitted with `apply` and `precision` static: other parameter values do not compile anew.
+    With `chunk`, that many examples at a time go through the network: for a batch that is a whole training set.
+    Can be jitted with `network`, `chunk` and `precision` static: other parameter values do not compile anew.
+
+    Raises: InputError for an objective of a whole batch that is to be taken in chunks, and for a chunk below 1.
 
     >>> import lab
     >>> network = lab.mlp([5])
     >>> parameters = network.init(jax.random.key(0))
     >>> images, labels = jnp.ones((2, 784)), jnp.array([3, 1])
-    >>> found = objective_gradients(network.apply, parameters, images, labels, [lab.objective("zero_one")])
+    >>> found = objective_gradients(network, parameters, images, labels, [lab.objective("zero_one")])
     >>> float(jnp.abs(gram(found.gradients)).max())
     0.0
     """
-    with jax.default_matmul_precision(precision):
-        logits, pullback = jax.vjp(lambda theta: apply(theta, images), parameters)
+    if chunk is not None:
+        no_whole_batches(objectives)
+    batch = len(labels)
+
+    def part(images, labels, counted):
+        logits, pull = _linearise(network, parameters, images)
         values, derivatives = cotangents(objectives, logits, labels)
-        (stack,) = jax.vmap(pullback)(derivatives / len(labels))
-    return ObjectiveGradients(values, derivatives, stack, logits)
+        share = jnp.where(counted, 1 / batch, 0.0)
+        return pull(derivatives * share[None, :, None]), (values.T, jnp.swapaxes(derivatives, 0, 1), logits)
+
+    with jax.default_matmul_precision(precision):
+        gradients, (values, derivatives, logits) = by_chunks(part, (jnp.asarray(images), jnp.asarray(labels)), chunk)
+    return ObjectiveGradients(values.T, jnp.swapaxes(derivatives, 0, 1), gradients, logits)
+
+
+def no_whole_batches(objectives: Sequence[Objective]) -> None:
+    """Raises InputError if an objective is one of a whole batch: it cannot be taken apart into examples."""
+    for one in objectives:
+        if one.definition.batch_form is not None:
+            raise InputError(f"objective {one.name!r} is one of a whole batch: no example has a gradient of its own.")
+
+
+def _linearise(
+    network: Network, parameters: Any, images: Float[Array, "batch pixels"]
+) -> tuple[Float[Array, "batch classes"], Callable[[Array], Any]]:
+    """The logits, and what takes cotangents [objectives, batch, classes] back to a stack of gradients.
+
+    In dense networks the objectives share one matrix product a layer, which is quicker than one for each.
+    """
+    if network.tapped is None:
+        logits, pullback = jax.vjp(lambda theta: network.apply(theta, images), parameters)
+        return logits, lambda derivatives: jax.vmap(pullback)(derivatives)[0]
+    logits, back = through_layers(network, parameters, images)
+    return logits, lambda derivatives: [outer_sum(layer) for layer in back(derivatives)]
+
+
+class Layer(NamedTuple):
+    """A dense layer under every objective; the gradient of example i is delta_i [input_i, 1]^T."""
+
+    inputs: Float[Array, "batch inputs"]
+    deltas: Float[Array, "batch objectives outputs"]  # derivatives with respect to what the layer puts out
+
+
+def through_layers(
+    network: Network, parameters: Any, images: Float[Array, "batch pixels"]
+) -> tuple[Float[Array, "batch classes"], Callable[[Array], list[Layer]]]:
+    """A dense network's logits, and what takes cotangents [objectives, batch, classes] back to every layer."""
+    tapped = network.tapped
+    assert tapped is not None  # the callers have looked
+    taps = [jnp.zeros((len(images), len(layer["bias"])), images.dtype) for layer in parameters]
+    logits, pullback, inputs = jax.vjp(lambda taps: tapped(parameters, images, taps), taps, has_aux=True)
+
+    def back(derivatives: Float[Array, "objectives batch classes"]) -> list[Layer]:
+        # The batch first: then what follows is one product over all objectives, and nothing is moved for it.
+        (deltas,) = jax.vmap(pullback, out_axes=1)(derivatives)
+        return [Layer(*layer) for layer in zip(inputs, deltas, strict=True)]
+
+    return logits, back
+
+
+def outer_sum(layer: Layer) -> Any:
+    """The sum over examples of their gradients, {"weight": [objectives, outputs, inputs], "bias": ...}.
+
+    >>> outer_sum(Layer(jnp.array([[2.0], [3.0]]), jnp.array([[[1.0]], [[10.0]]])))["weight"].tolist()
+    [[[32.0]]]
+    """
+    batch, count, outputs = layer.deltas.shape
+    deltas = layer.deltas.reshape(batch, count * outputs)
+    over_examples = partial(jnp.tensordot, deltas, axes=(0, 0))  # not deltas.T @: that would be moved first
+    bias = over_examples(jnp.ones((batch, 1), deltas.dtype))  # a product as well: quicker than the sum
+    return {
+        "weight": over_examples(layer.inputs).reshape(count, outputs, -1),
+        "bias": bias.reshape(count, outputs),
+    }
+
+
+def by_chunks(part: Callable[..., tuple[Any, Any]], arrays: tuple[Array, ...], chunk: int | None) -> tuple[Any, Any]:
+    """`part(*slices, counted)` over slices of `chunk` examples: its first results added up, its second joined.
+
+    All slices are full: the last begins where it ends with the last example, and `counted` is False for those
+    that the one before it had already. Leaves of the second result have the examples as their first axis.
+    Raises: InputError if chunk < 1.
+
+    >>> def part(numbers, counted):
+    ...     return jnp.sum(jnp.where(counted, numbers, 0)), 10 * numbers
+    >>> total, each = by_chunks(part, (jnp.arange(5),), 2)
+    >>> total.item(), each.tolist()
+    (10, [0, 10, 20, 30, 40])
+    """
+    batch = len(arrays[0])
+    if chunk is not None and chunk < 1:
+        raise InputError(f"a chunk must be at least 1 example; got {chunk}.")
+    if chunk is None or chunk >= batch:
+        return part(*arrays, jnp.ones(batch, dtype=bool))
+    first_new = np.arange(0, batch, chunk)
+    starts = np.minimum(first_new, batch - chunk)
+
+    def take(start, first_new):
+        slices = [jax.lax.dynamic_slice_in_dim(array, start, chunk) for array in arrays]
+        return part(*slices, start + jnp.arange(chunk) >= first_new)
+
+    def add(total, place):
+        added, each = take(*place)
+        return jax.tree.map(jnp.add, total, added), each
+
+    empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(take, 0, 0)[0])
+    total, each = jax.lax.scan(add, empty, (jnp.asarray(starts), jnp.asarray(first_new)))
+    again = int(first_new[-1] - starts[-1])
+
+    def join(leaf):
+        return jnp.concatenate([leaf[:-1].reshape(-1, *leaf.shape[2:]), leaf[-1, again:]])
+
+    return total, jax.tree.map(join, each)
 
 
 def gram(stack: Any, *, precision: str = "highest") -> Float[Array, "objectives objectives"]:

@@ -53,9 +53,9 @@ class Measured(NamedTuple):
     batch_accuracy: Float[Array, ""]
 
 
-@partial(jax.jit, static_argnames=("apply", "precision"))
+@partial(jax.jit, static_argnames=("network", "precision"))
 def measure(
-    apply: Callable[..., Any],
+    network: Network,
     parameters: Any,
     images: Float[Array, "batch pixels"],
     labels: Int[Array, " batch"],
@@ -64,7 +64,7 @@ def measure(
     precision: str = "highest",
 ) -> Measured:
     """Every diagnostic of every objective's gradient, in one compiled program."""
-    found = objective_gradients(apply, parameters, images, labels, objectives, precision=precision)
+    found = objective_gradients(network, parameters, images, labels, objectives, precision=precision)
     inner = gram(found.gradients, precision=precision)
     pulls = diagnostics.weights(found.cotangents, labels)
     bins = jnp.searchsorted(jnp.asarray(MARGIN_EDGES[1:-1]), hard_margin(found.logits, labels))

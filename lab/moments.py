@@ -16,8 +16,16 @@ import optax
 from jaxtyping import Array, Float, Int
 from optax.microbatching import AccumulationType
 
-from lab.errors import InputError
-from lab.gradients import cotangents, gram, objective_gradients
+from lab.gradients import (
+    Layer,
+    by_chunks,
+    cotangents,
+    gram,
+    no_whole_batches,
+    objective_gradients,
+    outer_sum,
+    through_layers,
+)
 from lab.networks import Network
 from lab.objectives import Objective
 
@@ -31,31 +39,6 @@ class Moments(NamedTuple):
     square: Any  # like `mean`: the mean of each component's square; None where it was not asked for
 
 
-class _Backward(NamedTuple):
-    """One linearisation of a dense network: into each layer, and back to its output."""
-
-    inputs: list[Float[Array, "batch _"]]
-    deltas: list[Float[Array, "objectives batch _"]]
-
-
-def _check(objectives: Sequence[Objective]) -> None:
-    for one in objectives:
-        if one.definition.batch_form is not None:
-            raise InputError(f"objective {one.name!r} is one of a whole batch: no example has a gradient of its own.")
-
-
-def _backward(
-    network: Network, parameters: Any, images: Array, labels: Array, objectives: Sequence[Objective]
-) -> _Backward:
-    tapped = network.tapped
-    assert tapped is not None  # the callers have looked
-    taps = [jnp.zeros((len(images), len(layer["bias"])), images.dtype) for layer in parameters]
-    logits, pullback, inputs = jax.vjp(lambda taps: tapped(parameters, images, taps), taps, has_aux=True)
-    _, derivatives = cotangents(objectives, logits, labels)
-    (deltas,) = jax.vmap(pullback)(derivatives)
-    return _Backward(inputs, deltas)
-
-
 def example_moments(
     network: Network,
     parameters: Any,
@@ -64,15 +47,17 @@ def example_moments(
     objectives: Sequence[Objective],
     *,
     square: bool = False,
+    chunk: int | None = None,
     precision: str = "highest",
 ) -> Moments:
     """Norms of single examples' gradients and their inner products with the mean, for every objective.
 
     Two matrix products a layer for dense networks; any other network has its examples' gradients taken one at a time.
-    `square` asks for the mean of each component's square as well, one product more. Can be jitted with `network`,
-    `square` and `precision` static.
+    `square` asks for the mean of each component's square as well, one product more. With `chunk`, that many examples
+    at a time: for a batch that is a whole training set. Can be jitted with `network`, `square`, `chunk` and
+    `precision` static.
 
-    Raises: InputError for an objective of a whole batch.
+    Raises: InputError for an objective of a whole batch, and for a chunk below 1.
 
     >>> import lab
     >>> network = lab.mlp([5])
@@ -82,33 +67,47 @@ def example_moments(
     >>> bool(jnp.allclose(found.squared_norm, found.inner))  # two equal examples: each is the mean
     True
     """
-    _check(objectives)
-    images, labels = jnp.asarray(images), jnp.asarray(labels)
+    no_whole_batches(objectives)
+    batch, data = len(labels), (jnp.asarray(images), jnp.asarray(labels))
+
+    def layers(images, labels, counted):
+        logits, back = through_layers(network, parameters, images)
+        derivatives = cotangents(objectives, logits, labels)[1]
+        return back(jnp.where(counted[None, :, None], derivatives, 0.0))
+
+    def own(*slices):
+        backward = layers(*slices)
+        sums = [outer_sum(layer) for layer in backward]
+        squares = [outer_sum(Layer(layer.inputs**2, layer.deltas**2)) for layer in backward] if square else ()
+        return (sums, squares), _squared_norms(backward)
+
     with jax.default_matmul_precision(precision):
         if network.tapped is None:
-            return _one_at_a_time(network, parameters, images, labels, objectives, square=square, precision=precision)
-        inputs, deltas = _backward(network, parameters, images, labels, objectives)
-        layers = list(zip(inputs, deltas, strict=True))
-        mean = [_outer_mean(put_in, delta) for put_in, delta in layers]
-        nothing = jnp.zeros((len(objectives), len(labels)))
-        squared = sum(
-            (jnp.sum(delta**2, axis=-1) * (jnp.sum(put_in**2, axis=-1) + 1)[None, :] for put_in, delta in layers),
-            start=nothing,
-        )
-        inner = sum(
-            (
-                jnp.sum(delta * (jnp.einsum("bi,koi->kbo", put_in, of["weight"]) + of["bias"][:, None, :]), axis=-1)
-                for (put_in, delta), of in zip(layers, mean, strict=True)
-            ),
-            start=nothing,
-        )
-        squares = [_outer_mean(put_in**2, delta**2) for put_in, delta in layers] if square else None
-    return Moments(mean, squared, inner, squares)
+            mean = objective_gradients(
+                network, parameters, *data, objectives, chunk=chunk, precision=precision
+            ).gradients
+            return _one_at_a_time(network, parameters, *data, objectives, mean, square=square, precision=precision)
+        sums, squared_norm = by_chunks(own, data, chunk)
+        mean, squares = jax.tree.map(lambda leaf: leaf / batch, sums)
+        # The mean has to be known first, so this is a second way through the network; a single chunk shares the first.
+        _, inner = by_chunks(lambda *slices: ((), _inner_products(layers(*slices), mean)), data, chunk)
+    return Moments(mean, squared_norm.T, inner.T, squares if square else None)
 
 
-def _outer_mean(put_in: Float[Array, "batch inputs"], delta: Float[Array, "objectives batch outputs"]) -> Any:
-    weight = jnp.einsum("kbo,bi->koi", delta, put_in) / len(put_in)
-    return {"weight": weight, "bias": jnp.mean(delta, axis=1)}
+def _squared_norms(layers: Sequence[Layer]) -> Float[Array, "batch objectives"]:
+    parts = [jnp.sum(of.deltas**2, axis=-1) * (jnp.sum(of.inputs**2, axis=-1) + 1)[:, None] for of in layers]
+    return sum(parts[1:], start=parts[0])
+
+
+def _inner_products(layers: Sequence[Layer], stack: Any) -> Float[Array, "batch objectives"]:
+    """<g_i, G> for each example and each objective's G of the stack."""
+    batch, count, _ = layers[0].deltas.shape
+    parts = []
+    for of, into in zip(layers, stack, strict=True):
+        weight = into["weight"].reshape(-1, into["weight"].shape[-1])
+        moved = (of.inputs @ weight.T).reshape(batch, count, -1) + into["bias"][None]
+        parts.append(jnp.sum(of.deltas * moved, axis=-1))
+    return sum(parts[1:], start=parts[0])
 
 
 def _one_at_a_time(
@@ -117,15 +116,15 @@ def _one_at_a_time(
     images: Array,
     labels: Array,
     objectives: Sequence[Objective],
+    mean: Any,
     *,
     square: bool,
     precision: str,
 ) -> Moments:
     """The same for any network: a gradient for each example, but one example at a time in memory."""
-    mean = objective_gradients(network.apply, parameters, images, labels, objectives, precision=precision).gradients
 
     def of_one(images, labels):
-        stack = objective_gradients(network.apply, parameters, images, labels, objectives).gradients
+        stack = objective_gradients(network, parameters, images, labels, objectives, precision=precision).gradients
         pairs = list(zip(jax.tree.leaves(stack), jax.tree.leaves(mean), strict=True))
         nothing = jnp.zeros(len(objectives))
         squared = sum((jnp.sum(g.reshape(len(g), -1) ** 2, axis=1) for g, _ in pairs), start=nothing)
@@ -163,21 +162,20 @@ def objective_gram(
     images, labels = jnp.asarray(images), jnp.asarray(labels)
     whole_batch = any(one.definition.batch_form is not None for one in objectives)
     if network.tapped is None or whole_batch or not _examples_are_cheaper(parameters, len(images), len(objectives)):
-        found = objective_gradients(network.apply, parameters, images, labels, objectives, precision=precision)
+        found = objective_gradients(network, parameters, images, labels, objectives, precision=precision)
         return gram(found.gradients, precision=precision)
     with jax.default_matmul_precision(precision):
-        inputs, deltas = _backward(network, parameters, images, labels, objectives)
-        return sum(
-            (_examples_gram(put_in, delta) for put_in, delta in zip(inputs, deltas, strict=True)), start=jnp.zeros(())
-        )
+        logits, back = through_layers(network, parameters, images)
+        _, derivatives = cotangents(objectives, logits, labels)
+        parts = [_examples_gram(layer) for layer in back(derivatives / len(labels))]
+        return sum(parts[1:], start=parts[0])
 
 
-def _examples_gram(put_in: Array, delta: Array) -> Float[Array, "objectives objectives"]:
-    count, batch, outputs = delta.shape
-    examples = put_in @ put_in.T + 1
-    flat = jnp.swapaxes(delta, 0, 1).reshape(batch, count * outputs)
-    other = jnp.swapaxes((examples @ flat).reshape(batch, count, outputs), 0, 1)
-    return delta.reshape(count, -1) @ other.reshape(count, -1).T / batch**2
+def _examples_gram(layer: Layer) -> Float[Array, "objectives objectives"]:
+    batch, count, _ = layer.deltas.shape
+    examples = layer.inputs @ layer.inputs.T + 1
+    other = (examples @ layer.deltas.reshape(batch, -1)).reshape(layer.deltas.shape)
+    return jnp.swapaxes(layer.deltas, 0, 1).reshape(count, -1) @ jnp.swapaxes(other, 0, 1).reshape(count, -1).T
 
 
 def _examples_are_cheaper(parameters: Any, batch: int, count: int) -> bool:

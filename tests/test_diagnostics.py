@@ -23,7 +23,7 @@ def test_layers_add_up_to_the_whole():
     network = lab.mlp([5, 4], activation="relu")
     images, labels = jnp.asarray(RNG.uniform(size=(6, 784))), jnp.asarray(RNG.integers(0, 10, 6))
     objectives = [lab.objective("cross_entropy"), lab.objective("zero_one")]
-    found = lab.objective_gradients(network.apply, network.init(jax.random.key(0)), images, labels, objectives)
+    found = lab.objective_gradients(network, network.init(jax.random.key(0)), images, labels, objectives)
     layers = diagnostics.layer_norms(found.gradients)
     assert layers.shape == (2, 3)
     whole = diagnostics.norm(lab.gram(found.gradients))

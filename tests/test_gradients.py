@@ -1,5 +1,7 @@
 """Gradients of many objectives at once, diagnostics, finite differences, lines."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,7 +31,7 @@ def test_all_at_once_equals_one_by_one(network, batch):
     """The oracle is jax.grad of each mean on its own: another route through the same network."""
     parameters = network.init(jax.random.key(0))
     images, labels = batch
-    together = lab.objective_gradients(network.apply, parameters, images, labels, OBJECTIVES)
+    together = lab.objective_gradients(network, parameters, images, labels, OBJECTIVES)
     for i, objective in enumerate(OBJECTIVES):
         alone = jax.grad(lambda theta, one=objective: jnp.mean(one(network.apply(theta, images), labels)))(parameters)
         for both in zip(jax.tree.leaves(together.gradients), jax.tree.leaves(alone), strict=True):
@@ -37,12 +39,34 @@ def test_all_at_once_equals_one_by_one(network, batch):
         np.testing.assert_allclose(together.values[i], objective(together.logits, labels), rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("route", ["dense", "any network"])
+def test_chunks_add_up_to_the_whole(route, network, batch, float64):
+    """64 examples in chunks of 24, the last of which has 8 that were there before, and of 16; values in their order."""
+    parameters = jax.tree.map(lambda x: x.astype(float), network.init(jax.random.key(0)))
+    images, labels = batch[0].astype(float), batch[1]
+    objectives = [lab.objective(name) for name in ("cross_entropy", "squared_logits", "zero_one")]
+    used = network if route == "dense" else replace(network, tapped=None)
+    whole = lab.objective_gradients(network, parameters, images, labels, objectives)
+    for chunk in (24, 16, 64, 100):
+        parts = lab.objective_gradients(used, parameters, images, labels, objectives, chunk=chunk)
+        for one, other in zip(jax.tree.leaves(parts), jax.tree.leaves(whole), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-15)
+
+
+def test_what_cannot_be_taken_in_chunks_is_refused(network, batch):
+    of_batch, parameters = [lab.objective("soft_macro_f1")], network.init(jax.random.key(0))
+    with pytest.raises(lab.InputError, match="'soft_macro_f1' is one of a whole batch"):
+        lab.objective_gradients(network, parameters, *batch, of_batch, chunk=32)
+    with pytest.raises(lab.InputError, match="at least 1 example; got 0"):
+        lab.objective_gradients(network, parameters, *batch, [lab.objective("brier")], chunk=0)
+
+
 def test_gradient_against_finite_differences_of_the_loss(network, batch, float64):
     """Every weight's slope is also what moving the weight does, in float64."""
     parameters = jax.tree.map(lambda x: x.astype(float), network.init(jax.random.key(1)))
     images, labels = batch[0].astype(float), batch[1]
     objectives = [lab.objective(name) for name in ("cross_entropy", "squared_error", "centred_expected_error")]
-    stack = lab.objective_gradients(network.apply, parameters, images, labels, objectives).gradients
+    stack = lab.objective_gradients(network, parameters, images, labels, objectives).gradients
     flat = np.stack([jax.flatten_util.ravel_pytree(jax.tree.map(lambda g, i=i: g[i], stack))[0] for i in range(3)])
     positions = jnp.asarray(np.argsort(-np.abs(flat[0]))[:40:4])
 
@@ -61,7 +85,7 @@ def test_other_parameter_values_do_not_compile_anew(network, batch):
     def norms(parameters, objectives):
         nonlocal traces
         traces += 1
-        found = lab.objective_gradients(network.apply, parameters, *batch, objectives)
+        found = lab.objective_gradients(network, parameters, *batch, objectives)
         return diagnostics.norm(lab.gram(found.gradients))
 
     parameters = network.init(jax.random.key(0))
@@ -79,7 +103,7 @@ def test_accuracys_gradient_is_exactly_zero_and_its_differences_are_not(network,
         return lab.accuracy(network.apply(theta, images), labels)
 
     assert not any(leaf.any() for leaf in jax.tree.leaves(jax.grad(accuracy)(parameters)))
-    zero_one = lab.objective_gradients(network.apply, parameters, images, labels, [lab.objective("zero_one")])
+    zero_one = lab.objective_gradients(network, parameters, images, labels, [lab.objective("zero_one")])
     assert not any(leaf.any() for leaf in jax.tree.leaves(zero_one.gradients))
     count = sum(leaf.size for leaf in jax.tree.leaves(parameters))
     last_bias = jnp.arange(count - 10, count)  # leaves are ordered bias, weight: these are the last weights
@@ -106,7 +130,7 @@ def test_finite_differences_of_accuracy_are_whole_examples(network, batch):
 
 def test_gram_gives_norms_and_cosines(network, batch):
     parameters = network.init(jax.random.key(0))
-    stack = lab.objective_gradients(network.apply, parameters, *batch, OBJECTIVES).gradients
+    stack = lab.objective_gradients(network, parameters, *batch, OBJECTIVES).gradients
     flat = np.concatenate([np.asarray(leaf).reshape(len(OBJECTIVES), -1) for leaf in jax.tree.leaves(stack)], axis=1)
     flat = flat.astype(float)
     gram = lab.gram(stack)
@@ -199,7 +223,7 @@ def test_margin_gram_of_single_examples_is_exact(of, network, batch, float64):
     binned = margin_gram(network.apply, parameters, images, labels, margin, bins=len(labels))
     np.testing.assert_array_equal(binned.margins, np.sort(margin(network.apply(parameters, images), labels)))
     found = gram_from_margins(binned.inner, weights_at(binned.margins, objectives, shift=0.3 * np.log(9)))
-    gradients = jax.jit(lambda theta: lab.objective_gradients(network.apply, theta, images, labels, objectives))
+    gradients = jax.jit(lambda theta: lab.objective_gradients(network, theta, images, labels, objectives))
     np.testing.assert_allclose(found, lab.gram(gradients(parameters).gradients), rtol=1e-10, atol=1e-14)
 
 
@@ -208,10 +232,8 @@ def test_margin_gram_adds_up_whatever_the_bins(bins, network, batch, float64):
     """Weights that are the same for all examples are exact in any bins: nobody is left out or counted twice."""
     parameters = jax.tree.map(lambda x: x.astype(float), network.init(jax.random.key(4)))
     images, labels = batch[0].astype(float), batch[1]
-    binned = jax.jit(lambda theta: margin_gram(network.apply, theta, images, labels, lab.soft_margin, bins=bins))(
-        parameters
-    )
-    unhinged = lab.objective_gradients(network.apply, parameters, images, labels, [lab.objective("unhinged")])
+    binned = jax.jit(lambda theta: margin_gram(network.apply, theta, images, labels, lab.soft_margin, bins=bins))(parameters)
+    unhinged = lab.objective_gradients(network, parameters, images, labels, [lab.objective("unhinged")])
     np.testing.assert_allclose(jnp.sum(binned.inner), lab.gram(unhinged.gradients)[0, 0], rtol=1e-10)
     assert binned.margins.shape == (bins,) and (np.diff(binned.margins) >= 0).all()
 
@@ -234,7 +256,7 @@ def test_margin_gram_of_64_bins_on_a_trained_network(of, mnist):
     wide = [i for i, one in enumerate(objectives) if float(one.parameters.get("width", 1.0)) >= 1]
     images, labels = jnp.asarray(mnist.train.images[:1000], dtype=float) / 255, jnp.asarray(mnist.train.labels[:1000])
     binned = jax.jit(lambda theta: margin_gram(network.apply, theta, images, labels, margin))
-    exact = jax.jit(lambda theta: lab.objective_gradients(network.apply, theta, images, labels, objectives).gradients)
+    exact = jax.jit(lambda theta: lab.objective_gradients(network, theta, images, labels, objectives).gradients)
     train, key = mnist.train, jax.random.key(0)
     for state in lab.train(network, loss, sgd, train.images, train.labels, key=key, stages=[0, 540, 2000]):
         few = binned(state.parameters)

@@ -36,14 +36,19 @@ def one_by_one(network, parameters, images, labels, objective):
     return np.stack([ravel_pytree(slope(parameters, x, y))[0] for x, y in zip(images, labels, strict=True)])
 
 
+@pytest.mark.parametrize("chunk", [None, 4, 3, 20], ids="chunk={}".format)
 @pytest.mark.parametrize("route", ["dense", "any network"])
-def test_moments_are_those_of_a_loop_over_examples(route, network, float64):
+def test_moments_are_those_of_a_loop_over_examples(route, chunk, network, float64):
+    """Of 9 examples: at once, in threes, and in fours with a last chunk that overlaps the one before."""
     parameters, images, labels = case(network)
     used = network if route == "dense" else replace(network, tapped=None)
-    found = example_moments(used, parameters, images, labels, FEW, square=True)
+    found = example_moments(used, parameters, images, labels, FEW, square=True, chunk=chunk)
     for k, objective in enumerate(FEW):
         each = one_by_one(network, parameters, images, labels, objective)
-        pick = lambda tree, k=k: ravel_pytree(jax.tree.map(lambda leaf: leaf[k], tree))[0]  # noqa: E731
+
+        def pick(tree, k=k):
+            return ravel_pytree(jax.tree.map(lambda leaf: leaf[k], tree))[0]
+
         np.testing.assert_allclose(pick(found.mean), each.mean(axis=0), rtol=1e-10, atol=1e-14)
         np.testing.assert_allclose(pick(found.square), (each**2).mean(axis=0), rtol=1e-10, atol=1e-14)
         np.testing.assert_allclose(found.squared_norm[k], (each**2).sum(axis=1), rtol=1e-10, atol=1e-14)

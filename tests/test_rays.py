@@ -23,7 +23,7 @@ def measured(mnist):
     images = jnp.asarray(mnist.train.images[:300], dtype=float) / 255
     labels = jnp.asarray(mnist.train.labels[:300])
     own, held_out = (images[:100], labels[:100]), (images[100:], labels[100:])
-    gradients = lab.objective_gradients(network.apply, parameters, *own, OBJECTIVES).gradients
+    gradients = lab.objective_gradients(network, parameters, *own, OBJECTIVES).gradients
     gain = accuracy_gain(network, parameters, gradients, OBJECTIVES, own, held_out, lengths=LENGTHS)
     return network, parameters, gradients, own, held_out, gain
 
