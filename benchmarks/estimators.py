@@ -1,6 +1,6 @@
 """How many forward passes a second do evolution strategies make, and how many would the matrix products alone?
 
-    python benchmarks/estimators.py [--rounds 20] [--chunk 16]
+    python benchmarks/estimators.py [--rounds 20] [--pairs 128] [--chunk 16] [--data-dir DIR]
 
 784-100-10 ReLU, 1,000 and 100 images, accuracy as the objective. `estimate` is the whole estimator: perturbations
 drawn, weights moved, two forward passes for each, accuracies, the sums for gradient, standard errors and halves.
@@ -9,12 +9,14 @@ drawn, weights moved, two forward passes for each, accuracies, the sums for grad
 alone. Rounds are interleaved; ratios are taken round by round.
 """
 
-import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from case import Case, load
+from timing import Runs, machine, spread, timed
 
 import lab
 from lab.estimators import evolution_strategies
@@ -30,32 +32,29 @@ class Settings:
     """antithetic pairs in one estimate, a multiple of the chunk"""
     chunk: int = 16
     """perturbations in one batched program"""
+    data_dir: Path | None = None
+    """folder with MNIST's four IDX files; without it: a prepared TFDS folder, download, embedded sample"""
 
 
 def main(settings: Settings) -> None:
     """Print medians over the rounds, and ratios with their quartiles, for both batch sizes."""
-    print(jax.devices()[0].device_kind)
-    for examples in (1000, 100):
-        seconds = timed(settings, examples)
-        print(f"{examples} images, 784-100-10, {settings.pairs} pairs, {settings.chunk} at a time:")
-        for name, times in seconds.items():
-            print(
-                f"  {name:12s} {1e3 * np.median(times) / settings.pairs:7.3f} ms a pair (median of {settings.rounds})"
-            )
-        print(f"  {2 * settings.pairs / np.median(seconds['estimate']):,.0f} forward passes a second")
-        for above, below in (("products", "estimate"), ("normals", "estimate")):
-            ratios = seconds[above] / seconds[below]
-            low, high = np.quantile(ratios, [0.25, 0.75])
-            print(f"  {above} / {below}: {np.median(ratios):.2f} (quartiles {low:.2f} to {high:.2f})")
+    print(machine())
+    case = load(settings.data_dir, 1000)
+    with jax.default_matmul_precision("highest"):  # the same for all
+        for part in (case, case.first(100)):
+            seconds = timed(estimators(settings, part), settings.rounds)
+            print(f"{len(part.labels)} images, 784-100-10, {settings.pairs} pairs, {settings.chunk} at a time:")
+            for name, times in seconds.items():
+                print(f"  {name:8s}  {spread(1e3 * times / settings.pairs, digits=3)} ms a pair")
+            print(f"  {2 * settings.pairs / np.median(seconds['estimate']):,.0f} forward passes a second")
+            for name in ("products", "normals"):
+                print(f"  {name} / estimate: {spread(seconds[name] / seconds['estimate'])}")
 
 
-def timed(settings: Settings, examples: int) -> dict[str, np.ndarray]:
-    """Seconds of each, round by round."""
+def estimators(settings: Settings, case: Case) -> Runs:
+    """The estimator, its matrix products and its random numbers."""
     chunk, chunks = settings.chunk, settings.pairs // settings.chunk
-    network = lab.mlp([100], activation="relu")
-    parameters = network.init(jax.random.key(0))
-    train = lab.load("mnist", normalize=True).train
-    images, labels = jnp.asarray(train.images[:examples]), jnp.asarray(train.labels[:examples])
+    network, parameters, images, labels, _ = case
     first, second = (
         jax.random.normal(jax.random.key(1), (chunk, *layer["weight"].shape)) / 100 for layer in parameters
     )
@@ -77,21 +76,11 @@ def timed(settings: Settings, examples: int) -> dict[str, np.ndarray]:
         return jax.vmap(lambda number: jax.random.normal(jax.random.fold_in(key, number), (size,)))(jnp.arange(chunk))
 
     key = jax.random.key(0)
-    runs = {
+    return {
         "estimate": lambda: estimate(key),
         "products": lambda: [product(first, second) for _ in range(2 * chunks)],
         "normals": lambda: [normals(key) for _ in range(chunks)],
     }
-    seconds = {name: [] for name in runs}
-    with jax.default_matmul_precision("highest"):  # the same for all
-        for run in runs.values():
-            jax.block_until_ready(run())
-        for _ in range(settings.rounds):
-            for name, run in runs.items():
-                start = time.perf_counter()
-                jax.block_until_ready(run())
-                seconds[name].append(time.perf_counter() - start)
-    return {name: np.array(times) for name, times in seconds.items()}
 
 
 if __name__ == "__main__":

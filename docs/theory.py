@@ -324,7 +324,7 @@ def gram_matrix(world: World) -> Any:
     ]
     exactly, pairs, seen, worst, smooth = jax.jit(partial(lab.objective_gradients, network)), [], [], {}, 0.0
     for margin, several, kernels in families:
-        binned = jax.jit(partial(margin_gram, network.apply, margin=margin, bins=min(64, len(labels))))
+        binned = jax.jit(partial(margin_gram, network.apply, margin=margin, nodes=min(64, len(labels))))
         objectives, among = [*several, *kernels.values()], np.triu_indices(len(several), 1)
         for theta in (one for stage in world.stages for one in stage):
             few, exact = binned(theta, images, labels), exactly(theta, images, labels, objectives).gradients

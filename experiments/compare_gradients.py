@@ -33,7 +33,7 @@ def main(settings: lab.CompareSettings) -> None:
     environment = lab.describe(precision=settings.precision)
 
     with lab.new_run(settings.out, "compare", settings, environment) as run:
-        with lab.progress(settings.seeds * settings.stage_steps[-1]) as advance:
+        with lab.progress(settings.steps) as advance:
             results = lab.compare(settings, data, progress=advance)
         run.save_results(results)
         lab.draw(run)

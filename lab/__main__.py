@@ -24,7 +24,7 @@ def compare(settings: CompareSettings) -> None:
     data = lab.load(settings.data.dataset, data_dir=settings.data.data_dir)
     console.print(f"{data.description} ({data.detail})", markup=False)
     with lab.new_run(settings.out, "compare", settings, lab.describe(precision=settings.precision)) as run:
-        with progress(settings.seeds * settings.stage_steps[-1]) as advance:
+        with progress(settings.steps) as advance:
             results = lab.compare(settings, data, progress=advance)
         run.save_results(results)
         with console.status("drawing"):

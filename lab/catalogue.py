@@ -1,6 +1,5 @@
 """The catalogue: objectives by name, the lab's own and the user's."""
 
-import importlib.util
 import inspect
 import re
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from lab.hinges import HINGES
 from lab.losses import LOSSES
 from lab.objectives import Definition, Objective, Parameter
 from lab.surrogates import SURROGATES
+from lab.userfile import from_user_file
 from lab.weighted import WEIGHTED
 
 _definitions: dict[str, Definition] = {
@@ -119,23 +119,10 @@ def _define(function: Callable[..., Any], **facts: Any) -> Definition:
 
 
 def _from_file(path: Path, name: str) -> Definition:
-    if not path.is_file():
-        raise InputError(f"no file {str(path)!r} to read objective {name!r} from. Is the path right?")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None  # a .py file always has both
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise InputError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
-    found = getattr(module, name, None)
-    if isinstance(found, Definition):
-        definition = found
-    elif callable(found):
-        definition = _define(found)
-    else:
-        functions = [key for key, value in vars(module).items() if inspect.isfunction(value)]
-        raise unknown("objective", name, functions, see=f"functions in {path}")
+    found = from_user_file(path, name, what="objective")
+    if not isinstance(found, Definition) and not callable(found):
+        raise InputError(f"{name!r} of {path} is no function of logits and labels, but {type(found).__name__}.")
+    definition = found if isinstance(found, Definition) else _define(found)
     _check_shape(definition)
     return definition
 

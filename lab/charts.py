@@ -15,7 +15,9 @@ LABELS = {
     "norm": "gradient norm",
     "effective_examples": "examples that carry it",
     "cosine": "cosine with cross entropy",
+    "gain_held_out": "held-out gain (points)",
 }
+LINEAR = ("cosine", "gain_held_out")  # what may be negative
 
 
 def _data(name: str) -> alt.NamedData:
@@ -95,7 +97,7 @@ def temperatures(
     `span` is from where to where the values go.
     """
     floor, top = span
-    logarithmic = measure != "cosine"
+    logarithmic = measure not in LINEAR
     x = alt.X(
         "temperature:Q",
         scale=alt.Scale(type="log", nice=False, padding=8),
@@ -105,7 +107,7 @@ def temperatures(
     scale = alt.Scale(type="log", nice=False) if logarithmic else alt.Scale(zero=True)
     steps = (1,) if top > 100 * floor else (1, 2, 5)
     ticks = [m * 10.0**k for k in range(-8, 9) for m in steps] if logarithmic else alt.Undefined
-    axis = alt.Axis(values=ticks, tickCount=5, format="~g")
+    axis = alt.Axis(values=ticks, tickCount=5, format="~g" if logarithmic else ".3~f")
     y, bottom = (alt.Y(f"{field}:Q", scale=scale, title=LABELS[measure], axis=axis) for field in ("mean", "bottom"))
     # An interval that reaches 0 has no place on a logarithmic axis: it is cut at the lower end.
     low = f"max(datum.low, {floor!r})" if logarithmic else "datum.low"
@@ -129,7 +131,89 @@ def temperatures(
         ],
     )
     band = base.mark_area(opacity=0.12).encode(y=bottom, y2="top:Q")
-    return _layered(band, line, points, data=_data("temperatures"))
+    layers = [band, line, points]
+    if measure == "effective_examples":
+        law = (
+            alt.Chart()
+            .transform_filter(f"datum.measure == 'effective_examples_law' && datum.mean > {floor!r}")
+            .mark_line(strokeWidth=1, strokeDash=[2, 3], opacity=0.8, clip=True)
+            .encode(x=x, y=y, color=colour(keys, legend=legend))
+        )
+        layers.insert(0, law)
+    return _layered(*layers, data=_data("temperatures"))
+
+
+def gains(keys: Sequence[str], titles: Sequence[str]) -> alt.LayerChart:
+    """Points of accuracy gained along each gradient: held-out with its interval, and on its own examples (a tick)."""
+    y = alt.Y(
+        "title:N", sort=list(titles), title=None, axis=alt.Axis(grid=True, labelLimit=220, domain=False, ticks=False)
+    )
+    base = alt.Chart().encode(
+        x=alt.X("mean:Q", title="accuracy gained (points)", axis=alt.Axis(tickCount=5)),
+        y=y,
+        color=colour(keys),
+        tooltip=[alt.Tooltip("title:N", title="objective"), alt.Tooltip("measure:N"), *_interval("gain", "+.2f")],
+    )
+    held_out = base.transform_filter("datum.measure == 'held-out examples'")
+    own = base.transform_filter("datum.measure == 'own examples'")
+    span = (
+        held_out.transform_filter("isValid(datum.low)")
+        .mark_rule(strokeWidth=2)
+        .encode(x=alt.X("low:Q", title="accuracy gained (points)"), x2="high:Q")
+    )
+    zero = held_out.mark_rule(strokeWidth=1, opacity=0.4, strokeDash=[3, 2], tooltip=False).encode(
+        x=alt.XDatum(0), color=alt.value(INK)
+    )
+    return _layered(
+        zero,
+        own.mark_tick(thickness=1.5, size=11, opacity=0.6),
+        span,
+        held_out.mark_circle(size=60, opacity=1),
+        data=_data("gains"),
+    )
+
+
+def details(rows: Sequence[str], columns: Sequence[str]) -> alt.LayerChart:
+    """Every diagnostic of every objective as a number; the darker the square, the higher in its column."""
+    bare = {"ticks": False, "domain": False, "grid": False, "title": None}
+    base = alt.Chart().encode(
+        x=alt.X("column:N", sort=list(columns), axis=alt.Axis(**bare, orient="top", labelAngle=0, labelLimit=60)),
+        y=alt.Y("row:N", sort=list(rows), axis=alt.Axis(**bare, labelLimit=220, labelPadding=6)),
+    )
+    cells = base.mark_rect(stroke="#ffffff", strokeWidth=1).encode(
+        color=alt.Color("level:Q", scale=alt.Scale(domain=[0, 1], range=["#f7f7f7", "#6ba6d6"]), legend=None),
+        tooltip=[alt.Tooltip("row:N", title="objective"), alt.Tooltip("column:N"), *_interval("mean", ".3~g")],
+    )
+    numbers = base.mark_text(fontSize=9.5, tooltip=False, fill="#222222").encode(text="text:N")
+    return _layered(cells, numbers, data=_data("details"))
+
+
+_CURVE_STYLES = {"best for held-out accuracy": ("#D55E00", SOLID), "cross entropy": KNOWN["cross_entropy"]}
+
+
+def node_weights() -> alt.LayerChart:
+    """The weight over the margin that raises held-out accuracy most, beside cross entropy's."""
+    names = list(_CURVE_STYLES)
+    shade = alt.Scale(domain=names, range=[one for one, _ in _CURVE_STYLES.values()])
+    key = alt.Legend(title=None, orient="bottom", symbolType="stroke", symbolOpacity=1, labelLimit=260)
+    base = (
+        alt.Chart()
+        .transform_calculate(
+            bottom="isValid(datum.low) ? max(datum.low, 0) : datum.mean",
+            top="isValid(datum.high) ? datum.high : datum.mean",
+        )
+        .encode(
+            x=alt.X("margin:Q", title="soft margin (logits)", axis=alt.Axis(grid=False, tickCount=6)),
+            color=alt.Color("curve:N", scale=shade, legend=key),
+        )
+    )
+    axis = alt.Axis(tickCount=4)
+    line = base.mark_line(strokeWidth=2).encode(
+        y=alt.Y("mean:Q", title="weight (gradient of norm 1)", axis=axis),
+        tooltip=[alt.Tooltip("curve:N"), alt.Tooltip("margin:Q"), *_interval("weight", ".3~g")],
+    )
+    band = base.mark_area(opacity=0.15).encode(y=alt.Y("bottom:Q", title="weight (gradient of norm 1)"), y2="top:Q")
+    return _layered(band, line, data=_data("nodes"))
 
 
 def deaths(keys: Sequence[str]) -> alt.LayerChart:

@@ -4,34 +4,35 @@
 the pictures and the page show is computed here and nowhere else.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
+from jaxtyping import Int, PRNGKeyArray, UInt8
 
 from lab.batches import ORDERS, shuffled
 from lab.catalogue import objective
-from lab.data import Dataset
+from lab.data import Dataset, Split
 from lab.errors import InputError
-from lab.learning import network_of
-from lab.measurement import (
+from lab.measurement import BATCH_SIZES, MARGIN_EDGES, MARGINS, QUANTILES, Batch, measure
+from lab.metrics import evaluate
+from lab.networks import Network
+from lab.objectives import Objective
+from lab.quantities import QUANTITIES
+from lab.saved import load_network, network_of
+from lab.settings import CompareSettings, Precision
+from lab.staircase import (
     DIFFERENCE_STEPS,
     DIFFERENCE_WEIGHTS,
     LINE_EXAMPLES,
     LINE_OBJECTIVES,
     LINE_OFFSETS,
-    MARGIN_EDGES,
-    measure,
     move_weights,
 )
-from lab.metrics import evaluate
-from lab.networks import Network
-from lab.objectives import Objective
-from lab.settings import CompareSettings
 from lab.training import optimiser, train
 
 if TYPE_CHECKING:
@@ -81,31 +82,82 @@ def compare(
     """Labelled results: seed x stage x objective, and what is needed to draw them.
 
     `progress(steps, what)` is told of steps of training done and of what is being done.
-    Raises: InputError before anything is computed if settings and data do not fit; FloatingPointError if
-      training diverges.
+    Raises: InputError before anything is computed if settings and data do not fit; DataError for a checkpoint that is
+      missing or damaged; FloatingPointError if training diverges.
     """
     if settings.examples > len(data.train):
         raise InputError(
             f"--examples must be at most {len(data.train):,}, the training images of {data.description}; "
             f"got {settings.examples:,}."
         )
-    objectives, in_table = compared_objectives(settings)
-    one_network = partial(
-        _one_network,
-        settings,
-        data,
-        objectives,
-        # Made once: functions made anew for each network would be compiled anew.
-        network_of(settings.training, data),
-        objective(settings.training.train_on),
-        optimiser(settings.training.optimiser, settings.training.learning_rate),
-    )
-    by_seed = [
-        one_network(settings.seed + i, lambda steps, i=i: progress(steps, f"network {i + 1} of {settings.seeds}"))
-        for i in range(settings.seeds)
-    ]
+    with arithmetic(settings.precision):
+        objectives, in_table = compared_objectives(settings)
+    subjects = _saved(settings, data) if settings.checkpoint else _trained(settings, data)
+    by_seed = []
+    for i, subject in enumerate(subjects):
+        seed = settings.seed + i
+
+        def tell(steps, i=i):
+            progress(steps, f"network {i + 1} of {settings.networks}")
+
+        tell(0)
+        by_seed.append(_one_network(settings, data, objectives, subject.network, subject.states(seed, tell), seed))
     arrays = jax.tree.map(lambda *leaves: np.stack(leaves), *by_seed)
-    return _labelled(settings, data, objectives, in_table, arrays)
+    return _labelled(settings, data, objectives, in_table, subjects, arrays)
+
+
+class _Subject(NamedTuple):
+    """A network to be measured; `states(seed, tell)` gives its parameters stage by stage, telling of steps done."""
+
+    network: Network
+    states: Callable[[int, Callable[[int], object]], Iterable[Any]]
+    recipe: str
+
+
+def _trained(settings: CompareSettings, data: Dataset) -> list[_Subject]:
+    """The same network for every seed, to be trained from stage to stage."""
+    network = network_of(settings.training, data)
+    # Made once: functions made anew for each network would be compiled anew.
+    train_on = objective(settings.training.train_on)
+    transformation = optimiser(settings.training.optimiser, settings.training.learning_rate)
+
+    def states(seed, tell):
+        found = train(
+            network,
+            train_on,
+            transformation,
+            data.train.images,
+            data.train.labels,
+            key=_keys(seed)[0],
+            stages=settings.stage_steps,
+            batch_size=settings.training.batch_size,
+            order=ORDERS[settings.training.order],
+            progress=tell,
+        )
+        return (state.parameters for state in found)
+
+    return [_Subject(network, states, settings.training.recipe)] * settings.seeds
+
+
+def _saved(settings: CompareSettings, data: Dataset) -> list[_Subject]:
+    """The networks of the checkpoints, each at one stage, as it was saved."""
+    found = [load_network(path, settings.training, data) for path in settings.checkpoint]
+    names = list(dict.fromkeys(one.network.name for one in found))
+    if len(names) > 1:
+        raise InputError(f"the checkpoints must be of one kind of network to be averaged; got {', '.join(names)}.")
+    # One network's functions for all of them: another's would be compiled anew.
+    return [_Subject(found[0].network, lambda seed, tell, one=one: [one.parameters], one.recipe) for one in found]
+
+
+def _keys(seed: int) -> tuple[PRNGKeyArray, PRNGKeyArray]:
+    """The key of a network's training, and of the choice of its examples."""
+    of_training, of_examples = jax.random.split(jax.random.key(seed))
+    return of_training, of_examples
+
+
+def arithmetic(precision: Precision) -> AbstractContextManager[object]:
+    """What "float64" means: everything inside is computed in double precision."""
+    return jax.enable_x64(True) if precision == "float64" else nullcontext()
 
 
 def _one_network(
@@ -113,40 +165,35 @@ def _one_network(
     data: Dataset,
     objectives: list[Objective],
     network: Network,
-    train_on: Objective,
-    transformation: optax.GradientTransformation,
+    states: Iterable[Any],
     seed: int,
-    progress: Callable[[int], object],
 ) -> dict[str, Any]:
     """Every measurement of one network: arrays with the stage as their first axis."""
-    train_key, batch_key = jax.random.split(jax.random.key(seed))
-    (batch,) = shuffled(batch_key, 0, 1, examples=len(data.train), batch_size=settings.examples)
-    images = jnp.asarray(data.train.images[batch], dtype=float) / 255
-    labels = jnp.asarray(data.train.labels[batch])
-    states = train(
-        network,
-        train_on,
-        transformation,
-        data.train.images,
-        data.train.labels,
-        key=train_key,
-        stages=settings.stage_steps,
-        batch_size=settings.training.batch_size,
-        order=ORDERS[settings.training.order],
-        progress=progress,
-    )
+    _, key = _keys(seed)
+    (batch,) = shuffled(key, 0, 1, examples=len(data.train), batch_size=settings.examples)
     rows = []
-    for state in states:
-        parameters = state.parameters
-        part = partial(evaluate, network.apply, objectives[0], parameters)
-        measured = measure(network, parameters, images, labels, objectives, precision=settings.precision)
-        rows.append(
-            measured._asdict()
-            | move_weights(network, parameters, images, labels, batch_key)
-            | {"train_accuracy": part(data.train.images, data.train.labels)["accuracy"]}
-            | {"test_accuracy": part(data.test.images, data.test.labels)["accuracy"]}
-        )
+    for parameters in states:
+        part = partial(evaluate, network.apply, objective("zero_one"), parameters)
+        accuracies = {f"{name}_accuracy": part(of.images, of.labels)["accuracy"] for name, of in _parts(data)}
+        with arithmetic(settings.precision):
+            # float is double inside: networks are trained in single precision, and then measured in that of choice.
+            measured_on = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), parameters)
+            own = _batch(data.train.images[batch], data.train.labels[batch])
+            others = slice(settings.examples)
+            held_out = _batch(data.validation.images[others], data.validation.labels[others])
+            precision = "highest" if settings.precision == "float64" else settings.precision
+            measured = measure(network, measured_on, own, held_out, objectives, precision=precision)
+            moved = move_weights(network, measured_on, *own, key)
+        rows.append(measured | moved | accuracies)
     return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+
+
+def _parts(data: Dataset) -> list[tuple[str, Split]]:
+    return [("train", data.train), ("test", data.test)]
+
+
+def _batch(images: UInt8[np.ndarray, "batch pixels"], labels: Int[np.ndarray, " batch"]) -> Batch:
+    return Batch(jnp.asarray(images, dtype=float) / 255, jnp.asarray(labels))
 
 
 def _labelled(
@@ -154,53 +201,43 @@ def _labelled(
     data: Dataset,
     objectives: list[Objective],
     in_table: list[bool],
+    subjects: list[_Subject],
     arrays: dict[str, Any],
 ) -> "xarray.Dataset":
     import xarray
 
-    one = ("seed", "stage", "objective")
-    dims = {
-        "cosine": (*one, "other"),
-        "weight_by_margin": (*one, "bin"),
-        "examples_by_margin": ("seed", "stage", "bin"),
-        "batch_accuracy": ("seed", "stage"),
-        "train_accuracy": ("seed", "stage"),
-        "test_accuracy": ("seed", "stage"),
-        "difference_moved_share": ("seed", "stage", "h"),
-        "difference_rms": ("seed", "stage", "h"),
-        "difference_loss_deviation": ("seed", "stage", "h"),
-        "line": ("seed", "stage", "curve", "offset"),
-    }
     names = [str(one) for one in objectives]
-    steps = settings.stage_steps
+    steps = (-1,) if settings.checkpoint else settings.stage_steps
     per_epoch = len(data.train) // settings.training.batch_size
+    temperatures = [float(one.parameters.get("temperature", jnp.array(jnp.nan))) for one in objectives]
+    network = subjects[0].network
     return xarray.Dataset(
-        {name: (dims.get(name, one), array) for name, array in arrays.items()},
+        {name: (("seed", "stage", *QUANTITIES[name].axes), array, _said(name)) for name, array in arrays.items()},
         coords={
-            "seed": settings.seed + np.arange(settings.seeds),
+            "seed": settings.seed + np.arange(settings.networks),
             "stage": [stage_name(step, per_epoch) for step in steps],
             "step": ("stage", np.array(steps)),
             "objective": names,
             "other": names,
             "title": ("objective", [one.title for one in objectives]),
             "name": ("objective", [one.name for one in objectives]),
-            "temperature": (
-                "objective",
-                [float(one.parameters.get("temperature", jnp.array(jnp.nan))) for one in objectives],
-            ),
+            "temperature": ("objective", temperatures),
             "in_table": ("objective", in_table),
             "margin_low": ("bin", MARGIN_EDGES[:-1]),
             "margin_high": ("bin", MARGIN_EDGES[1:]),
             "h": list(DIFFERENCE_STEPS),
             "curve": list(LINE_OBJECTIVES),
             "offset": LINE_OFFSETS,
+            "quantile": list(QUANTILES),
+            "batch_size": list(BATCH_SIZES),
+            "margin_of": list(MARGINS),
         },
         attrs={
             "data": data.description,
-            "network": network_of(settings.training, data).name,
-            "trained_on": settings.training.train_on,
-            "recipe": settings.training.recipe,
+            "network": network.name,
+            "recipe": "; ".join(dict.fromkeys(one.recipe for one in subjects)),
             "examples": settings.examples,
+            "held_out_examples": min(settings.examples, len(data.validation)),
             "line_examples": min(LINE_EXAMPLES, settings.examples),
             "difference_weights": DIFFERENCE_WEIGHTS,
             "precision": settings.precision,
@@ -208,12 +245,22 @@ def _labelled(
     )
 
 
+def _said(name: str) -> dict[str, str]:
+    """A variable's attributes: its title, its unit and how to read it."""
+    of = QUANTITIES[name]
+    return {"long_name": of.title, "units": of.unit or "1", "comment": of.reading}
+
+
 def stage_name(step: int, steps_per_epoch: int) -> str:
     """A stage as a reader wants it.
 
-    >>> stage_name(0, 90), stage_name(100, 90), stage_name(540, 90)
-    ('at the start', '100 steps', '540 steps (6 epochs)')
+    A network that was saved, at a number of steps that nobody knows, has step -1.
+
+    >>> stage_name(0, 90), stage_name(100, 90), stage_name(540, 90), stage_name(-1, 90)
+    ('at the start', '100 steps', '540 steps (6 epochs)', 'as saved')
     """
+    if step < 0:
+        return "as saved"
     if step == 0:
         return "at the start"
     epochs, rest = divmod(step, steps_per_epoch)

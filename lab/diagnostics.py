@@ -95,7 +95,7 @@ def layer_norms(gradients: Any) -> Float[Array, "objectives layers"]:
     >>> layer_norms([{"w": jnp.array([[3.0, 4.0]])}, {"w": jnp.array([[1.0]])}]).tolist()
     [[5.0, 1.0]]
     """
-    layers = gradients.values() if isinstance(gradients, dict) else gradients
+    layers = jax.tree.leaves(gradients, is_leaf=lambda part: part is not gradients)
     squares = [
         sum(jnp.sum(leaf.reshape(len(leaf), -1) ** 2, axis=1) for leaf in jax.tree.leaves(layer)) for layer in layers
     ]
@@ -166,17 +166,28 @@ def participation_ratio(weights: Float[Array, "objectives batch"]) -> PerObjecti
     return effective_examples(weights**2)
 
 
-def margin_density(margins: Float[Array, " batch"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """The density of margins at 0, per logit, with its standard error: a Gaussian kernel, Silverman's bandwidth.
+def silverman_width(values: Float[Array, " batch"]) -> Float[Array, ""]:
+    """The width of a Gaussian kernel for a density estimate, 0.9 min(sd, interquartile range / 1.34) n^(-1/5).
 
-    h = 0.9 min(sd, interquartile range / 1.34) n^(-1/5). Silverman 1986, Density estimation.
+    Silverman 1986, Density estimation; in the unit of the values, >= 0.
+
+    >>> silverman_width(jnp.array([0.0, 1.0])).round(3).item()
+    0.29...
+    """
+    spread = (jnp.quantile(values, 0.75) - jnp.quantile(values, 0.25)) / 1.34
+    return 0.9 * jnp.minimum(jnp.std(values), jnp.where(spread > 0, spread, jnp.inf)) * len(values) ** -0.2
+
+
+def margin_density(margins: Float[Array, " batch"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """The density of margins at 0, per logit, with its standard error: a Gaussian kernel of `silverman_width`.
+
+    NaN where all margins are the same.
 
     >>> density, error = margin_density(jnp.linspace(-1.0, 1.0, 2001))
     >>> bool(jnp.abs(density - 0.5) < 0.01)
     True
     """
-    spread = (jnp.quantile(margins, 0.75) - jnp.quantile(margins, 0.25)) / 1.34
-    width = 0.9 * jnp.minimum(jnp.std(margins), jnp.where(spread > 0, spread, jnp.inf)) * len(margins) ** -0.2
+    width = silverman_width(margins)
     kernel = jnp.exp(-((margins / width) ** 2) / 2) / (jnp.sqrt(2 * jnp.pi) * width)
     return jnp.mean(kernel), jnp.std(kernel) / jnp.sqrt(len(margins))
 
@@ -259,6 +270,20 @@ def component_signal_to_noise(mean: Any, square: Any, batch: int) -> Any:
     return jax.tree.map(of, mean, square)
 
 
+def certain_share(mean: Any, square: Any, batch: int) -> PerObjective:
+    """Share of weights whose slope is more than two standard errors from 0, of those whose examples differ; in [0, 1].
+
+    n mean^2 / variance > 4; NaN where no weight's examples differ. By chance alone it is about 0.05.
+
+    >>> certain_share({"w": jnp.array([[1.0, 0.0]])}, {"w": jnp.array([[2.0, 2.0]])}, batch=10).tolist()
+    [0.5]
+    """
+    ratios = jax.tree.leaves(component_signal_to_noise(mean, square, batch))
+    each = jnp.concatenate([leaf.reshape(len(leaf), -1) for leaf in ratios], axis=1)
+    known = jnp.sum(jnp.isfinite(each), axis=1)
+    return jnp.sum(each * batch > 4, axis=1) / jnp.where(known > 0, known, jnp.nan)
+
+
 def noise_scale(
     squared_norm: Float[Array, "objectives batch"],
     inner: Float[Array, "objectives batch"],
@@ -307,6 +332,7 @@ DIAGNOSTICS: tuple[Callable[..., Any], ...] = (
     margin_direction_share,
     signal_to_noise,
     component_signal_to_noise,
+    certain_share,
     noise_scale,
     is_dead,
 )

@@ -14,6 +14,7 @@ import numpy as np
 from lab import charts, curves, headlines, series
 from lab.findings import caption
 from lab.palette import look
+from lab.quantities import COLUMNS
 from lab.runs import Run, write_bytes
 
 if TYPE_CHECKING:
@@ -142,19 +143,74 @@ def temperatures(results: "xarray.Dataset") -> alt.VConcatChart:
         for measure in series.TEMPERATURE_MEASURES
     ]
     panels.append(charts.deaths(keys))
-    heights = [150, 150, 150, 20 * len(keys)]
+    heights = [150] * len(series.TEMPERATURE_MEASURES) + [20 * len(keys)]
     parts = [
         _by_stage(panel, results, width=200, height=height, columns=4, named=i == 0)
         for i, (panel, height) in enumerate(zip(panels, heights, strict=True))
     ]
+    gain = series.TEMPERATURE_MEASURES.index("gain_held_out")  # points at the start, tenths of a point at the end
+    parts[gain] = parts[gain].resolve_scale(y="independent")
     note = (
-        "From above: gradient norm; how many examples carry the gradient, (sum w)^2 / sum w^2; cosine with cross "
-        "entropy at T = 1; in how many networks the gradient is exactly 0 or lost in float32 (dead). "
+        "From above: gradient norm; how many examples carry the gradient, (sum w)^2 / sum w^2 (thin: as many as n f(0) "
+        "T / R, by the density f(0) of margins at the boundary, foretells); cosine with cross entropy at T = 1; points "
+        "of held-out accuracy gained by the best step along the gradient; in how many "
+        "networks the gradient is exactly 0 or lost in float32 (dead). "
         f"{intervals(results)}"
     )
     chart = alt.vconcat(*parts, spacing=14)
     return _titled(
         chart, headlines.temperatures(results), note, results, width=_width(results, 4, 218) + 60, temperatures=rows
+    )
+
+
+def gains(results: "xarray.Dataset") -> alt.FacetChart:
+    """Whose gradient raises accuracy: points gained by the best step along each, by stage."""
+    table = series.in_table(results)
+    panel = charts.gains(series.keys(results), [str(title) for title in table["title"].values])
+    note = (
+        "Dots: points of accuracy that a step along the gradient gains on "
+        f"{results.attrs['held_out_examples']:,} held-out digits, its length chosen on the gradient's own; ticks: on "
+        f"its own, flattered by that choice. {spans(results)}"
+    )
+    chart = _by_stage(panel, results, width=210, height=20 * table.sizes["objective"], columns=4)
+    chart = chart.resolve_scale(x="independent")
+    return _titled(
+        chart,
+        headlines.gains(results),
+        note,
+        results,
+        width=_width(results, 4, 228) + 120,
+        gains=series.gain_rows(results),
+    )
+
+
+def details(results: "xarray.Dataset") -> alt.FacetChart:
+    """Every other diagnostic of every objective of the table, by stage, and how to read each."""
+    table = series.in_table(results)
+    panel = charts.details([str(title) for title in table["title"].values], [one.heading for one in COLUMNS])
+    note = "The darker, the higher in its column. " + " ".join(f"{one.heading}: {one.reading}" for one in COLUMNS)
+    chart = _by_stage(panel, results, width=46 * len(COLUMNS), height=19 * table.sizes["objective"], columns=1)
+    return _titled(
+        chart,
+        headlines.details(results),
+        f"Means over the networks. {note}",
+        results,
+        width=46 * len(COLUMNS) + 200,
+        details=series.detail_rows(results),
+    )
+
+
+def weights(results: "xarray.Dataset") -> alt.FacetChart:
+    """The best weight over the margin for held-out accuracy, beside cross entropy's, by stage."""
+    note = (
+        "The non-negative weight w(m) over the soft margin m whose gradient points best where smoothed held-out "
+        "accuracy rises, and cross entropy's 1 - p; scaled to a gradient of norm 1. The best one is fitted to those "
+        f"same digits, and is rougher than the truth. {intervals(results)}"
+    )
+    chart = _by_stage(charts.node_weights(), results, width=260, height=170, columns=4)
+    chart = chart.resolve_scale(x="independent", y="independent")
+    return _titled(
+        chart, headlines.weights(results), note, results, width=_width(results, 4, 278), nodes=series.node_rows(results)
     )
 
 
@@ -168,6 +224,12 @@ def intervals(results: "xarray.Dataset") -> str:
     """What the bands in a picture are."""
     n = results.sizes["seed"]
     return f"Bands: 95 % t intervals of the mean over {n} networks." if n > 1 else "One network: no interval."
+
+
+def spans(results: "xarray.Dataset") -> str:
+    """What the lines through the dots of a picture are."""
+    n = results.sizes["seed"]
+    return f"Lines: 95 % t intervals of the mean over {n} networks." if n > 1 else "One network: no interval."
 
 
 def learning(results: "xarray.Dataset") -> alt.HConcatChart:
@@ -202,6 +264,9 @@ COMPARISON: Sequence[Callable[["xarray.Dataset"], alt.TopLevelMixin]] = (
     cosines,
     margins,
     temperatures,
+    gains,
+    weights,
+    details,
 )
 LEARNING: Sequence[Callable[["xarray.Dataset"], alt.TopLevelMixin]] = (learning,)
 PORTRAIT: Sequence[Callable[["xarray.Dataset"], alt.TopLevelMixin]] = (portrait,)

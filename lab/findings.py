@@ -6,6 +6,8 @@ Every number is a mean over networks with its 95 % interval; where the results c
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from lab.statistics import Interval, mean_interval
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ def summarise(results: "xarray.Dataset") -> list[Finding]:
     found = [_accuracy(results), _loss(results)]
     if _has(results, "expected_error:temperature=0.1"):
         found += [_cold(results), _warm(results), _wrong_answers(results)]
-    return [*found, _dead(results)]
+    return [*found, _gain(results), _noise(results), _dead(results)]
 
 
 def _has(results: "xarray.Dataset", one: str) -> bool:
@@ -42,7 +44,7 @@ def _over_networks(results: "xarray.Dataset", variable: str, objective: str, sta
 
 def _stage(results: "xarray.Dataset", stage: int) -> str:
     name = str(results["stage"].values[stage])
-    return name if name == "at the start" else f"after {name}"
+    return f"after {name}" if name[0].isdigit() else name
 
 
 def _accuracy(results: "xarray.Dataset") -> Finding:
@@ -122,6 +124,63 @@ def _wrong_answers(results: "xarray.Dataset") -> Finding:
         f"{_stage(results, stage).capitalize()}, {share(loss).text(0)} % of cross entropy's pull comes from digits "
         f"read wrongly, {share(smoothed).text(0)} % of expected error's (T = 1); the difference is "
         f"{difference.text(0)} points, paired by network.",
+    )
+
+
+def _gain(results: "xarray.Dataset") -> Finding:
+    table = results.isel(objective=results["in_table"].values)
+    better, worse = [], []
+    for s in range(results.sizes["stage"]):
+        # A claim about any of so many objectives: each interval is widened accordingly (Bonferroni).
+        level = 1 - 0.05 / max(table.sizes["objective"] - 1, 1)
+        for title, values in zip(table["title"].values, table["gain_difference"].isel(stage=s).T.values, strict=True):
+            of = mean_interval(100 * values, level=level)
+            if of.n > 1 and of.low > 0:
+                better.append(f"{title} {_stage(results, s)} (by {of.mean:.1f} points)")
+            if of.n > 1 and of.high < 0:
+                worse.append(str(title))
+    gain = [
+        mean_interval(100 * results["gain_held_out"].sel(objective="cross_entropy").isel(stage=s).values).text(1)
+        for s in range(results.sizes["stage"])
+    ]
+    said = (
+        f"The best step along cross entropy's gradient gains {', '.join(gain)} points of held-out accuracy, stage by "
+        "stage."
+    )
+    if results.sizes["seed"] < 2:
+        return Finding("Whose gradient raises accuracy most? One network cannot tell.", said)
+    claim = (
+        "Some gradients raise accuracy more than cross entropy's."
+        if better
+        else "No gradient raises accuracy more than cross entropy's, as far as these networks can tell."
+    )
+    more = (
+        f" More: {'; '.join(better[:3])}{f', and {len(better) - 3} more' if len(better) > 3 else ''}." if better else ""
+    )
+    less = f" Less, at some stage: {', '.join(dict.fromkeys(worse))}." if worse else ""
+    return Finding(claim, said + more + less)
+
+
+def _noise(results: "xarray.Dataset") -> Finding:
+    last = results.isel(stage=-1).sel(objective="cross_entropy")
+    sizes = [
+        size for size in results["batch_size"].values if np.isfinite(last["batch_cosine"].sel(batch_size=size)).any()
+    ]
+    kept = {
+        int(size): mean_interval(last["batch_cosine"].sel(batch_size=size).values, within=(-1.0, 1.0)) for size in sizes
+    }
+    largest = kept[max(kept)]
+    noise = mean_interval(last["noise_scale"].values, within=(0.0, float("inf")))
+    scale = f" Its noise scale is {noise.text(0)} examples (n = {noise.n})." if noise.n else ""
+    return Finding(
+        "A mini-batch keeps the direction."
+        if largest.low > ELSEWHERE
+        else "A mini-batch is mostly noise by the end."
+        if largest.high < ELSEWHERE
+        else "Whether a mini-batch keeps the direction to the end, these networks cannot tell.",
+        f"{_stage(results, -1).capitalize()} cross entropy's gradient on "
+        f"{', '.join(f'{size}' for size in kept)} examples has cosine "
+        f"{', '.join(of.text() for of in kept.values())} with that on all {results.attrs['examples']:,}.{scale}",
     )
 
 

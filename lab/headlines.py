@@ -108,6 +108,56 @@ def temperatures(results: "xarray.Dataset") -> str:
     return f"Not every objective's gradient rests on more examples when it is warmer: {said}."
 
 
+def gains(results: "xarray.Dataset") -> str:
+    """Whose gradient raises held-out accuracy most, and whether it is better than cross entropy's."""
+    stage = min(1, results.sizes["stage"] - 1)
+    table = series.in_table(results).isel(stage=stage)
+    gain = 100 * table["gain_held_out"].transpose("objective", "seed").values
+    best = int(gain.mean(axis=1).argmax())
+    title, when = str(table["title"].values[best]), series.stage_titles(results)[stage]
+    said = f"{when} a step along {title}'s gradient gains {_signed(mean_interval(gain[best]))} points"
+    if str(table["objective"].values[best]) == "cross_entropy":
+        return f"No gradient raises held-out accuracy more than cross entropy's: {said}."
+    # The best of several is flattered by having been picked: its interval is widened by as many (Bonferroni).
+    others = table.sizes["objective"] - 1
+    more = mean_interval(100 * table["gain_difference"].isel(objective=best).values, level=1 - 0.05 / others)
+    said = f"{said}, {_signed(more)} more than cross entropy's"
+    if more.n < 2:
+        return f"Whose gradient raises accuracy most? In this one network, {said}."
+    if more.low > 0:
+        return f"Another gradient raises held-out accuracy more than cross entropy's: {said}."
+    return f"Whether any gradient raises accuracy more than cross entropy's, these networks cannot tell: {said}."
+
+
+def weights(results: "xarray.Dataset") -> str:
+    """How well cross entropy's gradient points where held-out accuracy rises, and how well any weight could."""
+    stage = min(1, results.sizes["stage"] - 1)
+    at = results.isel(stage=stage)
+    best = mean_interval(at["best_alignment"].values)
+    loss = mean_interval(at["alignment"].sel(objective="cross_entropy").values)
+    return (
+        f"{_capital(series.stage_titles(results)[stage])} cross entropy's step has cosine {_interval(loss, 2)} with "
+        f"the way that held-out accuracy rises; the best weight over the margin reaches {_interval(best, 2)} on the "
+        "digits it was fitted to."
+    )
+
+
+def details(results: "xarray.Dataset") -> str:
+    """How much of cross entropy's gradient a mini-batch keeps, and whose gradient needs the largest."""
+    stage = results.sizes["stage"] - 1
+    at = results.isel(stage=stage)
+    sizes = [
+        int(size) for size in at["batch_size"].values if np.isfinite(at["batch_cosine"].sel(batch_size=size)).any()
+    ]
+    kept = mean_interval(at["batch_cosine"].sel(objective="cross_entropy", batch_size=sizes[-1]).values)
+    scale = mean_interval(at["noise_scale"].sel(objective="cross_entropy").values)
+    needed = f"; its noise scale is {scale.mean:,.0f} examples (n = {scale.n})" if scale.n else ""
+    return (
+        f"{_capital(series.stage_titles(results)[stage])} a mini-batch of {sizes[-1]} points where all "
+        f"{results.attrs['examples']:,} examples do with cosine {_interval(kept, 2)} under cross entropy{needed}."
+    )
+
+
 def learning(results: "xarray.Dataset") -> str:
     """The accuracy on the test images at the end."""
     final = 100 * float(results["accuracy"].sel(split="test").isel(epoch=-1))
@@ -150,6 +200,11 @@ def _range(values: list) -> str:
 
 def _interval(found: Interval, digits: int) -> str:
     return found.text(digits) if found.n > 1 else f"{found.mean:.{digits}f}"
+
+
+def _signed(found: Interval) -> str:
+    interval = f" [{found.low:+.1f}, {found.high:+.1f}]" if found.n > 1 else ""
+    return f"{found.mean:+.1f}{interval}"
 
 
 def _capital(text: str) -> str:

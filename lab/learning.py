@@ -10,24 +10,14 @@ from lab.batches import ORDERS
 from lab.catalogue import objective
 from lab.data import Dataset
 from lab.metrics import evaluate
-from lab.networks import Network, mlp
-from lab.settings import TrainingSettings, TrainSettings
+from lab.saved import network_of
+from lab.settings import TrainSettings
 from lab.training import optimiser, train
 
 if TYPE_CHECKING:
     import xarray
 
 SPLITS = ("train", "validation", "test")
-
-
-def network_of(training: TrainingSettings, data: Dataset) -> Network:
-    """The network that the settings describe, for these data."""
-    return mlp(
-        training.hidden_units,
-        activation=training.activation,
-        pixels=data.train.images.shape[1],
-        classes=len(data.classes),
-    )
 
 
 def learn(

@@ -1,6 +1,6 @@
-"""The measurement: what is read off one network and one batch, in a few compiled programs.
+"""The measurement: what is read off one network and two batches, in a few compiled programs.
 
-Every diagnostic of every objective's gradient; what happens to accuracy and losses when single weights are moved.
+Every diagnostic of every objective's gradient, under the names of `lab.quantities`.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,150 +11,287 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int
 
 from lab import diagnostics
-from lab.catalogue import objective
-from lab.estimators import finite_differences
-from lab.gradients import gram, objective_gradients
-from lab.landscape import line
-from lab.margins import hard_margin
+from lab.gradients import (
+    MarginGram,
+    cotangents,
+    families,
+    gram,
+    gram_from_margins,
+    margin_gram,
+    margin_slopes,
+    objective_gradients,
+)
+from lab.margins import hard_margin, soft_margin
 from lab.metrics import accuracy
+from lab.moments import Moments, batch_cosine, example_moments
 from lab.networks import Network
 from lab.objectives import Objective
+from lab.rays import accuracy_gain, best_weight, downhill
+from lab.surrogates import GAUSSIAN_MARGIN
 
 MARGIN_EDGES = np.sinh(np.linspace(-np.arcsinh(40.0), np.arcsinh(40.0), 81))  # fine at 0, where it matters
-DIFFERENCE_STEPS = (0.001, 0.01, 0.1, 1.0)  # h of the finite differences
-DIFFERENCE_WEIGHTS = 16  # weights they are taken at, per network and stage
-LINE_OFFSETS = np.linspace(-2.0, 2.0, 401)  # of the one weight that is moved
-LINE_EXAMPLES = 100  # few enough for the steps of accuracy to be seen
-LINE_OBJECTIVES = (
-    "zero_one",
-    "cross_entropy",
-    "squared_error",
-    "expected_error",
-    "expected_error:temperature=0.1",
-    "sigmoid_margin:temperature=0.1",
-)
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 1.0)  # of the examples' |w|
+BATCH_SIZES = (1, 10, 100)  # of the mini-batches whose gradients are held against the whole
+NODES = 64  # of the margin Gram matrix
+BEST_NODES = 16  # of the best weight
+CHAPTER = ("cross_entropy", "squared_error")  # the losses that other gradients are explained by
+MARGINS = {"soft": soft_margin, "hard": hard_margin}
 
 
-class Measured(NamedTuple):
-    """What one pass over a batch says about every objective's gradient."""
+class Batch(NamedTuple):
+    """Examples to measure on."""
 
-    mean_value: Float[Array, " objectives"]
-    norm: Float[Array, " objectives"]
-    cosine: Float[Array, "objectives objectives"]
-    effective_examples: Float[Array, " objectives"]
-    vanishing_share: Float[Array, " objectives"]
-    dead: Bool[Array, " objectives"]
-    weight_by_margin: Float[Array, "objectives bins"]  # share of sum |w| in each bin of the hard margin
-    examples_by_margin: Float[Array, " bins"]  # share of examples in each bin
-    batch_accuracy: Float[Array, ""]
+    images: Float[Array, "batch pixels"]
+    labels: Int[Array, " batch"]
 
 
-@partial(jax.jit, static_argnames=("network", "precision"))
 def measure(
     network: Network,
     parameters: Any,
-    images: Float[Array, "batch pixels"],
-    labels: Int[Array, " batch"],
+    own: Batch,
+    held_out: Batch,
     objectives: Sequence[Objective],
     *,
     precision: str = "highest",
-) -> Measured:
-    """Every diagnostic of every objective's gradient, in one compiled program."""
-    found = objective_gradients(network, parameters, images, labels, objectives, precision=precision)
-    inner = gram(found.gradients, precision=precision)
-    pulls = diagnostics.weights(found.cotangents, labels)
-    bins = jnp.searchsorted(jnp.asarray(MARGIN_EDGES[1:-1]), hard_margin(found.logits, labels))
-    in_bin = bins[:, None] == jnp.arange(len(MARGIN_EDGES) - 1)[None, :]
+) -> dict[str, Any]:
+    """Every diagnostic of every objective's gradient on its `own` examples, by the names of `lab.quantities`.
+
+    `objectives` must have cross_entropy among them. What a gradient does is tried on `held_out` as well. What cannot
+    be said (a cosine with a gradient that is 0; the noise of an objective of a whole batch) is NaN.
+    """
+    gradients, found = _of_gradients(network, parameters, own, objectives, precision)
+    reference = [str(one) for one in objectives].index("cross_entropy")
+    found |= _of_rays(network, parameters, own, held_out, objectives, gradients, reference, precision)
+    found |= _of_margins(
+        network, parameters, own, held_out, objectives, gradients, reference, found["cosine"], precision
+    )
+    return jax.tree.map(np.asarray, found)
+
+
+@partial(jax.jit, static_argnames=("network", "precision"))
+def _of_gradients(
+    network: Network, parameters: Any, own: Batch, objectives: Sequence[Objective], precision: str
+) -> tuple[Any, dict[str, Array]]:
+    """The stack of gradients, and what they, the examples' weights and the examples' own gradients say."""
+    with jax.default_matmul_precision(precision):
+        logits = network.apply(parameters, own.images)
+    values, derivatives = cotangents(objectives, logits, own.labels)
+    pulls = diagnostics.weights(derivatives, own.labels)
+    # An objective of a whole batch has a gradient, but no example has a part in it that is its own.
+    apart = np.array([i for i, one in enumerate(objectives) if one.definition.batch_form is None])
+    moments = example_moments(
+        network, parameters, *own, [objectives[i] for i in apart], square=True, precision=precision
+    )
+    gradients = moments.mean
+    if len(apart) < len(objectives):
+        gradients = objective_gradients(network, parameters, *own, objectives, precision=precision).gradients
+    inner = gram(gradients, precision=precision)
+    names = [str(one.definition.name) for one in objectives]
+    by = [names.index(name) for name in CHAPTER if name in names]
+    found = {
+        "mean_value": jnp.mean(values, axis=1),
+        "norm": diagnostics.norm(inner),
+        "layer_norm": diagnostics.layer_norms(gradients),
+        "dead": diagnostics.is_dead(diagnostics.norm(inner), optax.tree.norm(parameters)),
+        "cosine": diagnostics.cosine(inner),
+        "angle": diagnostics.angle(diagnostics.cosine(inner)),
+        "norm_ratio": diagnostics.norm_ratio(inner),
+        "projection": diagnostics.projection(inner),
+        "sign_agreement": diagnostics.sign_agreement(gradients),
+        "explained_share": diagnostics.explained_share(inner, by=by),
+        "effective_examples": diagnostics.effective_examples(pulls),
+        "effective_examples_law": _law(objectives, logits, own.labels),
+        "participation_ratio": diagnostics.participation_ratio(pulls),
+        "vanishing_share": diagnostics.vanishing_share(pulls),
+        "dead_share": diagnostics.dead_share(derivatives),
+        "wrong_way_share": diagnostics.wrong_way_share(pulls),
+        "margin_direction_share": diagnostics.margin_direction_share(derivatives, logits, own.labels),
+        "weight_quantile": jnp.quantile(jnp.abs(pulls), jnp.asarray(QUANTILES), axis=1).T,
+        "batch_accuracy": accuracy(logits, own.labels),
+    }
+    found |= _by_margin(pulls, hard_margin(logits, own.labels))
+    noise = _of_examples(moments, len(own.labels)) | {
+        "batch_cosine": _by_size(
+            partial(
+                batch_cosine, network, parameters, *own, [objectives[i] for i in apart], moments, precision=precision
+            ),
+            len(own.labels),
+        )
+    }
+    nowhere = {name: jnp.full((len(objectives), *one.shape[1:]), jnp.nan) for name, one in noise.items()}
+    return gradients, found | {name: nowhere[name].at[apart].set(one) for name, one in noise.items()}
+
+
+def _by_margin(pulls: Float[Array, "objectives batch"], margins: Float[Array, " batch"]) -> dict[str, Array]:
+    in_bin = jnp.searchsorted(jnp.asarray(MARGIN_EDGES[1:-1]), margins)[:, None] == jnp.arange(len(MARGIN_EDGES) - 1)
     size = jnp.abs(pulls)
     total = jnp.sum(size, axis=1, keepdims=True)
-    return Measured(
-        mean_value=jnp.mean(found.values, axis=1),
-        norm=diagnostics.norm(inner),
-        cosine=diagnostics.cosine(inner),
-        effective_examples=diagnostics.effective_examples(pulls),
-        vanishing_share=diagnostics.vanishing_share(pulls),
-        dead=diagnostics.is_dead(diagnostics.norm(inner), optax.tree.norm(parameters)),
-        weight_by_margin=(size / jnp.where(total > 0, total, 1.0)) @ in_bin.astype(size.dtype),
-        examples_by_margin=jnp.mean(in_bin, axis=0),
-        batch_accuracy=accuracy(found.logits, labels),
-    )
+    density, error = diagnostics.margin_density(margins)
+    return {
+        "weight_by_margin": (size / jnp.where(total > 0, total, 1.0)) @ in_bin.astype(size.dtype),
+        "examples_by_margin": jnp.mean(in_bin, axis=0),
+        "margin_density": density,
+        "margin_density_error": error,
+    }
 
 
-@partial(jax.jit, static_argnames="apply")
-def differences(
-    apply: Callable[..., Any],
-    parameters: Any,
-    images: Float[Array, "batch pixels"],
-    labels: Int[Array, " batch"],
-    positions: Int[Array | np.ndarray, " weights"],
-) -> Float[Array, "steps weights 2"]:
-    """Finite differences of accuracy and of mean cross entropy at single weights, for each of DIFFERENCE_STEPS."""
-    cross_entropy = objective("cross_entropy")
+def _law(
+    objectives: Sequence[Objective], logits: Float[Array, "batch classes"], labels: Int[Array, " batch"]
+) -> Float[Array, " objectives"]:
+    """The effective examples that each smoothed accuracy's width and its margin's density foretell; NaN for others."""
+    found = jnp.full(len(objectives), jnp.nan)
+    for positions, of in families(objectives):
+        form = of.definition.margin_form
+        if form is None or form.kernel is None:
+            continue
+        width, roughness = form.kernel
 
-    def value(parameters):
-        logits = apply(parameters, images)
-        return jnp.stack([accuracy(logits, labels), jnp.mean(cross_entropy(logits, labels))])
+        def of_one(parameters, form=form, width=width, roughness=roughness):
+            density, _ = diagnostics.margin_density(form.margin(logits, labels, **parameters))
+            return diagnostics.effective_examples_law(
+                density, parameters[width], examples=len(labels), roughness=roughness
+            )
 
-    return finite_differences(value, parameters, positions, jnp.array(DIFFERENCE_STEPS))
-
-
-@partial(jax.jit, static_argnames="apply")
-def _cross_entropy_slopes(
-    apply: Callable[..., Any],
-    parameters: Any,
-    images: Float[Array, "batch pixels"],
-    labels: Int[Array, " batch"],
-) -> Float[Array, " weights"]:
-    """The gradient of mean cross entropy, weight by weight in one row."""
-    cross_entropy = objective("cross_entropy")
-    slopes = jax.grad(lambda theta: jnp.mean(cross_entropy(apply(theta, images), labels)))(parameters)
-    return ravel_pytree(slopes)[0]
+        found = found.at[np.array(positions)].set(jax.vmap(of_one)(of.parameters))
+    return found
 
 
-@partial(jax.jit, static_argnames="apply")
-def staircase(
-    apply: Callable[..., Any],
-    parameters: Any,
-    images: Float[Array, "batch pixels"],
-    labels: Int[Array, " batch"],
-    position: Int[Array, ""] | np.integer,
-) -> Float[Array, "curves offsets"]:
-    """The mean of each of LINE_OBJECTIVES while one weight is moved by LINE_OFFSETS."""
-    flat, unravel = ravel_pytree(parameters)
-    curves = [objective(text) for text in LINE_OBJECTIVES]
-
-    def value(parameters):
-        logits = apply(parameters, images)
-        return jnp.stack([jnp.mean(curve(logits, labels)) for curve in curves])
-
-    direction = unravel(jnp.zeros_like(flat).at[position].set(1.0))
-    return line(value, parameters, direction, jnp.asarray(LINE_OFFSETS)).T
+def _by_size(of_size: Callable[..., Array], examples: int) -> Float[Array, "objectives sizes"]:
+    """`of_size` for each of BATCH_SIZES; NaN for those that there are too few examples for."""
+    found = [of_size(batch_size=min(size, examples)) for size in BATCH_SIZES]
+    few = np.array(BATCH_SIZES) > examples
+    return jnp.where(few[None, :], jnp.nan, jnp.stack(found, axis=1))
 
 
-def move_weights(
+def _of_examples(moments: Moments, batch: int) -> dict[str, Array]:
+    """What the spread of single examples' gradients says, for objectives that are sums over examples."""
+    square = jnp.mean(moments.inner, axis=1)  # of the mean gradient
+    scale, error = diagnostics.noise_scale(moments.squared_norm, moments.inner)
+    return {
+        "signal_to_noise": diagnostics.signal_to_noise(moments.squared_norm, square),
+        "certain_share": diagnostics.certain_share(moments.mean, moments.square, batch),
+        "noise_scale": scale,
+        "noise_scale_error": error,
+    }
+
+
+@partial(jax.jit, static_argnames=("network", "reference", "precision"))
+def _of_rays(
     network: Network,
     parameters: Any,
-    images: Float[Array, "batch pixels"],
-    labels: Int[Array, " batch"],
-    key: PRNGKeyArray,
-) -> dict[str, Any]:
-    """What happens when single weights are moved: finite differences, and a line along the steepest one."""
-    slopes = np.asarray(_cross_entropy_slopes(network.apply, parameters, images, labels))
-    # Weights on pixels that are black in every image move nothing: they would make any loss look flat.
-    alive = np.flatnonzero(slopes)
-    # Drawn by NumPy: the number of such weights differs from stage to stage, and JAX would compile for each.
-    draw = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    chosen = draw.choice(alive, min(DIFFERENCE_WEIGHTS, len(alive)), replace=False)
-    found = np.asarray(differences(network.apply, parameters, images, labels, chosen))
-    of_accuracy, of_loss, expected = found[:, :, 0], found[:, :, 1], slopes[chosen]
-    few = slice(LINE_EXAMPLES)
+    own: Batch,
+    held_out: Batch,
+    objectives: Sequence[Objective],
+    gradients: Any,
+    reference: int,
+    precision: str,
+) -> dict[str, Array]:
+    """What the best step along each gradient does to accuracy and to the objective itself."""
+    gain = accuracy_gain(
+        network, parameters, gradients, objectives, own, held_out, reference=reference, precision=precision
+    )
     return {
-        "difference_moved_share": np.mean(of_accuracy != 0, axis=1),
-        "difference_rms": np.sqrt(np.mean(of_accuracy**2, axis=1)),
-        "difference_loss_deviation": np.linalg.norm(of_loss - expected, axis=1) / np.linalg.norm(expected),
-        "line": staircase(network.apply, parameters, images[few], labels[few], np.argmax(np.abs(slopes))),
+        "gain_length": gain.length,
+        "gain": gain.own,
+        "gain_error": gain.own_error,
+        "gain_held_out": gain.held_out,
+        "gain_held_out_error": gain.held_out_error,
+        "gain_difference": gain.difference,
+        "gain_difference_error": gain.difference_error,
+        "predicted": gain.predicted,
+        "realised": gain.realised,
     }
+
+
+def _of_margins(
+    network: Network,
+    parameters: Any,
+    own: Batch,
+    held_out: Batch,
+    objectives: Sequence[Objective],
+    gradients: Any,
+    reference: int,
+    cosine: Float[Array, "objectives objectives"],
+    precision: str,
+) -> dict[str, Any]:
+    """What a few nodes of the margin axis say: how exactly, and which weight over them would be the best."""
+    nodes = min(NODES, len(own.labels))
+    of_nodes = partial(_nodes, network, parameters, own, held_out, gradients, nodes=nodes, precision=precision)
+    errors, found = [], {}
+    for of in MARGINS:
+        few, slopes, alignment = of_nodes(of=of)
+        chosen = [i for i, one in enumerate(objectives) if _is_wide(one, of)]
+        exact = np.asarray(cosine)[np.ix_(chosen, chosen)]
+        off = np.abs(_predicted_cosine(few, [objectives[i] for i in chosen], precision) - exact) if chosen else exact
+        errors.append(np.max(off[np.isfinite(off)], initial=0.0) if np.isfinite(off).any() else np.nan)
+        if of == "soft":
+            inner, towards = np.asarray(few.inner, dtype=float), np.asarray(slopes, dtype=float)
+            # Straight between a few nodes only: a weight with all of them would be fitted to the noise of the examples.
+            coarse = np.linspace(0, nodes - 1, min(BEST_NODES, nodes)).round().astype(int)
+            axis = np.asarray(few.margins, dtype=float)
+            hats = np.array([np.interp(axis, axis[coarse], one) for one in np.eye(len(coarse))])
+            best = best_weight(hats @ inner @ hats.T, hats @ towards) @ hats
+            weight = np.asarray(_weight(objectives[reference], few.margins), dtype=float)
+            found = {
+                "alignment": alignment,
+                "best_alignment": best @ towards,
+                "best_weight": best,
+                "node_weight": weight / (np.sqrt(max(weight @ inner @ weight, 0.0)) or 1.0),
+                "node_margin": few.margins,
+            }
+    return found | {"margin_gram_error": np.array(errors)}
+
+
+@partial(jax.jit, static_argnames="precision")
+def _predicted_cosine(
+    few: MarginGram, objectives: Sequence[Objective], precision: str
+) -> Float[Array, "objectives objectives"]:
+    weights = jnp.stack([one.weight(few.margins) for one in objectives])
+    return diagnostics.cosine(gram_from_margins(few.inner, weights, precision=precision))
+
+
+@jax.jit
+def _weight(of: Objective, margins: Float[Array, " nodes"]) -> Float[Array, " nodes"]:
+    return of.weight(margins)
+
+
+@partial(jax.jit, static_argnames=("network", "of", "nodes", "precision"))
+def _nodes(
+    network: Network,
+    parameters: Any,
+    own: Batch,
+    held_out: Batch,
+    gradients: Any,
+    *,
+    of: str,
+    nodes: int,
+    precision: str,
+) -> tuple[MarginGram, Float[Array, " nodes"], Float[Array, " objectives"]]:
+    """The nodes of one margin; their inner products with the wanted direction, and each gradient's cosine with it.
+
+    That direction is the steepest ascent of held-out accuracy, smoothed as the margins' density is estimated: by a
+    Gaussian of Silverman's width.
+    """
+    width = diagnostics.silverman_width(hard_margin(network.apply(parameters, held_out.images), held_out.labels))
+    smooth = GAUSSIAN_MARGIN.make(sigma=jnp.where(width > 0, width, 1.0))  # 0 where all margins are the same
+    slope = objective_gradients(network, parameters, *held_out, [smooth], precision=precision).gradients
+    wanted = jax.tree.map(lambda leaf: leaf[0], downhill(slope))
+    pairs = zip(jax.tree.leaves(downhill(gradients)), jax.tree.leaves(wanted), strict=True)
+    products = [jnp.einsum("k...,...->k", step, rise, precision=precision) for step, rise in pairs]
+    given = (network.apply, parameters, own.images, own.labels, MARGINS[of])
+    few = margin_gram(*given, nodes=nodes, precision=precision)
+    slopes = margin_slopes(*given, wanted, nodes=nodes, precision=precision)
+    return few, slopes, sum(products[1:], start=products[0])
+
+
+def _is_wide(one: Objective, of: str) -> bool:
+    """Whether an objective is a function of this margin (the soft one at T = 1), and no kernel narrower than 1."""
+    form = one.definition.margin_form
+    if form is None or form.of != of:
+        return False
+    cold = form.kernel is not None and float(one.parameters[form.kernel[0]]) < 1
+    temperature = one.parameters.get("rival_temperature", one.parameters.get("temperature", 1.0))
+    return not cold and (of == "hard" or float(temperature) == 1)

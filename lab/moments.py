@@ -16,6 +16,7 @@ import optax
 from jaxtyping import Array, Float, Int
 from optax.microbatching import AccumulationType
 
+from lab.errors import InputError
 from lab.gradients import (
     Layer,
     by_chunks,
@@ -125,17 +126,95 @@ def _one_at_a_time(
 
     def of_one(images, labels):
         stack = objective_gradients(network, parameters, images, labels, objectives, precision=precision).gradients
-        pairs = list(zip(jax.tree.leaves(stack), jax.tree.leaves(mean), strict=True))
-        nothing = jnp.zeros(len(objectives))
-        squared = sum((jnp.sum(g.reshape(len(g), -1) ** 2, axis=1) for g, _ in pairs), start=nothing)
-        inner = sum((jnp.sum((g * m).reshape(len(g), -1), axis=1) for g, m in pairs), start=nothing)
         squares = jax.tree.map(jnp.square, stack) if square else ()
-        return squared[None, :], inner[None, :], squares
+        return _inner(stack, stack)[None, :], _inner(stack, mean)[None, :], squares
 
     how = (AccumulationType.CONCAT, AccumulationType.CONCAT, AccumulationType.MEAN)
     every = optax.microbatching.microbatch(of_one, argnums=(0, 1), microbatch_size=1, accumulator=how)
     squared, inner, squares = every(images, labels)
     return Moments(mean, squared.T, inner.T, squares if square else None)
+
+
+def batch_cosine(
+    network: Network,
+    parameters: Any,
+    images: Float[Array | np.ndarray, "examples pixels"],
+    labels: Int[Array | np.ndarray, " examples"],
+    objectives: Sequence[Objective],
+    moments: Moments,
+    *,
+    batch_size: int,
+    precision: str = "highest",
+) -> Float[Array, " objectives"]:
+    """The cosine of a mini-batch's gradient with the gradient of all the examples, mean over mini-batches; in [-1, 1].
+
+    `moments` are those of all the examples, which are cut into mini-batches in their order (it should be a random one;
+    what is left over is left out). A mini-batch whose gradient is 0 points nowhere and counts as 0; NaN where the whole
+    gradient is 0. In dense networks no mini-batch's gradient is made: <g_B, g> is the mean of its examples' <g_i, g>,
+    and |g_B|^2 that of the products <g_i, g_j> within it. Can be jitted with `network`, `batch_size` and `precision`
+    static.
+
+    Raises: InputError unless 1 <= batch_size <= examples.
+
+    >>> import lab
+    >>> network = lab.mlp([5])
+    >>> parameters = network.init(jax.random.key(0))
+    >>> given = (network, parameters, jnp.ones((4, 784)), jnp.array([3, 3, 3, 3]), [lab.objective("cross_entropy")])
+    >>> batch_cosine(*given, example_moments(*given), batch_size=2).round(4).tolist()
+    [1.0]
+    """
+    if not 1 <= batch_size <= len(labels):
+        raise InputError(f"the batch size must be 1..{len(labels)}, the number of examples; got {batch_size}.")
+    count = len(labels) // batch_size
+
+    def batches(of: Array, axis: int = 0) -> Array:
+        kept = jax.lax.slice_in_dim(of, 0, count * batch_size, axis=axis)
+        return kept.reshape(*of.shape[:axis], count, batch_size, *of.shape[axis + 1 :])
+
+    with jax.default_matmul_precision(precision):
+        squares = _batch_squares(
+            network, parameters, batches(jnp.asarray(images)), batches(jnp.asarray(labels)), objectives
+        )
+    length = jnp.sqrt(jnp.maximum(squares, 0.0))
+    along = jnp.mean(batches(moments.inner, axis=1), axis=2).T
+    whole = jnp.sqrt(_inner(moments.mean, moments.mean))
+    mean = jnp.mean(along / jnp.where(length > 0, length, 1.0), axis=0)
+    return jnp.clip(mean / jnp.where(whole > 0, whole, jnp.nan), -1.0, 1.0)
+
+
+def _batch_squares(
+    network: Network,
+    parameters: Any,
+    images: Float[Array, "batches batch pixels"],
+    labels: Int[Array, "batches batch"],
+    objectives: Sequence[Objective],
+) -> Float[Array, "batches objectives"]:
+    """|g_B|^2 of every mini-batch."""
+
+    def of_gradients(batch):
+        stack = objective_gradients(network, parameters, batch[0], batch[1], objectives).gradients
+        return _inner(stack, stack)
+
+    if network.tapped is None:
+        return jax.lax.map(of_gradients, (images, labels))
+    batches, size = labels.shape
+    logits, back = through_layers(network, parameters, images.reshape(batches * size, -1))
+    parts = []
+    for layer in back(cotangents(objectives, logits, labels.reshape(-1))[1] / size):
+        inputs = layer.inputs.reshape(batches, size, -1)
+        deltas = layer.deltas.reshape(batches, size, *layer.deltas.shape[1:])
+        examples = jnp.einsum("bip,bjp->bij", inputs, inputs) + 1
+        # sum_j (x_i . x_j + 1) d_j first: no product of examples for each objective.
+        others = jnp.einsum("bij,bjko->biko", examples, deltas)
+        parts.append(jnp.sum(deltas * others, axis=(1, 3)))
+    return sum(parts[1:], start=parts[0])
+
+
+def _inner(one: Any, other: Any) -> Float[Array, " objectives"]:
+    """The inner product of each gradient of a stack with its counterpart in another."""
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    products = [jnp.sum((a * b).reshape(len(a), -1), axis=1) for a, b in pairs]
+    return sum(products[1:], start=products[0])
 
 
 def objective_gram(

@@ -85,7 +85,8 @@ class MarginForm:
 
     `margin(logits, labels, **parameters)`, `phi(m, **parameters)` and `weight(m, **parameters)` each take all of
     the objective's parameters by name. `of` is the margin's name; `text` is w as an expression in m, the parameters
-    and, for a soft margin at temperature T, T and p = sigmoid(m / T).
+    and, for a soft margin at temperature T, T and p = sigmoid(m / T). A smoothed step has a `kernel`: the name of the
+    parameter that is its width T, and R, the integral of w^2 times T.
     """
 
     of: str
@@ -93,6 +94,7 @@ class MarginForm:
     phi: Callable[..., Float[Array, "*shape"]]
     weight: Callable[..., Float[Array, "*shape"]]
     text: str
+    kernel: tuple[str, float] | None = None
 
     def __call__(
         self, logits: Float[Array, "batch classes"], labels: Int[Array, " batch"], **parameters: Any

@@ -12,11 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from lab.gradients import families
 from lab.metrics import correct
 from lab.networks import Network
 from lab.objectives import Objective
 
-LENGTHS = np.geomspace(1e-3, 10.0, 25)  # how far to go, in units of weight
+LENGTHS = np.geomspace(1e-3, 10.0, 17)  # how far to go, in units of weight
 
 
 class Gain(NamedTuple):
@@ -27,7 +28,7 @@ class Gain(NamedTuple):
     own_error: Float[Array, " objectives"]
     held_out: Float[Array, " objectives"]  # gain of the same step on others
     held_out_error: Float[Array, " objectives"]
-    difference: Float[Array, " objectives"]  # held-out gain less the first objective's, example by example
+    difference: Float[Array, " objectives"]  # held-out gain less the reference's, example by example
     difference_error: Float[Array, " objectives"]
     predicted: Float[Array, " objectives"]  # change of the objective that the gradient promises for the step
     realised: Float[Array, " objectives"]  # change that comes
@@ -81,6 +82,7 @@ def accuracy_gain(
     own: tuple[Float[Array, "batch pixels"], Int[Array, " batch"]],
     held_out: tuple[Float[Array, "others pixels"], Int[Array, " others"]],
     *,
+    reference: int = 0,
     lengths: Float[Array | np.ndarray, " lengths"] = LENGTHS,
     precision: str = "highest",
 ) -> Gain:
@@ -88,39 +90,53 @@ def accuracy_gain(
 
     The length is chosen on the gradient's own examples, `own` = (images, labels), where the gain is biased upwards
     for having been chosen; the gain on `held_out` is that of the same step. Errors are binomial, from the changes
-    example by example; `difference` is paired with the first objective. A gradient of 0 gains 0.
-    `gradients` is a stack as from `objective_gradients`. Can be jitted with `network` and `precision` static.
+    example by example; `difference` is paired with the objective at `reference`. A gradient of 0 goes nowhere and
+    gains 0. `gradients` is a stack as from `objective_gradients`. Can be jitted with `network`, `reference` and
+    `precision` static.
     """
-    lengths = jnp.asarray(lengths)
+    lengths = jnp.asarray(lengths, jnp.result_type(*jax.tree.leaves(parameters)))
     steps = downhill(gradients)
 
     def follow(direction):
-        def changes(images, labels):
+        def changes(part, lengths):
+            images, labels = part
             before = correct(network.apply(parameters, images), labels).astype(int)
             along = logits_along(network, parameters, direction, images, lengths)
-            after = jax.vmap(correct, in_axes=(0, None))(along, labels).astype(int)
-            return after - before[None, :], along
+            return jax.vmap(correct, in_axes=(0, None))(along, labels).astype(int) - before[None, :], along
 
-        own_changes, along = changes(*own)
-        best = jnp.argmax(jnp.mean(own_changes, axis=1))  # the shortest of several that are equal
-        return lengths[best], own_changes[best], changes(*held_out)[0][best], along[best]
+        of_own, along = changes(own, lengths)
+        best = jnp.argmax(jnp.mean(of_own, axis=1))  # the shortest of several that are equal
+        of_held_out, _ = changes(held_out, lengths[best][None])
+        return lengths[best], of_own[best], of_held_out[0], along[best]
 
     with jax.default_matmul_precision(precision):
         length, of_own, of_held_out, reached = jax.lax.map(follow, steps)
         here = network.apply(parameters, own[0])
-        realised = [jnp.mean(one(reached[k], own[1])) - jnp.mean(one(here, own[1])) for k, one in enumerate(objectives)]
+        realised = _mean_values(objectives, reached, own[1])
+        realised -= _mean_values(objectives, jnp.broadcast_to(here, reached.shape), own[1])
         slope = sum(
             jnp.sum((g * step).reshape(len(g), -1), axis=1)
             for g, step in zip(jax.tree.leaves(gradients), jax.tree.leaves(steps), strict=True)
         )
     return Gain(
-        length,
+        jnp.where(slope < 0, length, 0.0),
         *_mean_and_error(of_own),
         *_mean_and_error(of_held_out),
-        *_mean_and_error(of_held_out - of_held_out[:1]),
+        *_mean_and_error(of_held_out - of_held_out[reference]),
         predicted=length * slope,
-        realised=jnp.stack(realised),
+        realised=realised,
     )
+
+
+def _mean_values(
+    objectives: Sequence[Objective], logits: Float[Array, "objectives batch classes"], labels: Int[Array, " batch"]
+) -> Float[Array, " objectives"]:
+    """Each objective's mean at logits of its own."""
+    found, order = [], []
+    for positions, of in families(objectives):
+        order += positions
+        found.append(jax.vmap(lambda one, z: jnp.mean(one(z, labels)))(of, logits[np.array(positions)]))
+    return jnp.concatenate(found)[np.argsort(order)]
 
 
 def _mean_and_error(changes: Int[Array, "objectives batch"]) -> tuple[Array, Array]:
@@ -129,13 +145,14 @@ def _mean_and_error(changes: Int[Array, "objectives batch"]) -> tuple[Array, Arr
 
 
 def best_weight(
-    inner: Float[np.ndarray, "bins bins"], towards: Float[np.ndarray, " bins"]
-) -> Float[np.ndarray, " bins"]:
-    """The non-negative weight over margin bins whose gradient points best in a given direction; norm 1, or all 0.
+    inner: Float[np.ndarray, "nodes nodes"], towards: Float[np.ndarray, " nodes"]
+) -> Float[np.ndarray, " nodes"]:
+    """The non-negative weight over margins whose gradient points best in a given direction; norm 1, or all 0.
 
     Maximises sum_b w_b t_b / sqrt(w^T G w) over w >= 0, with G the margin Gram matrix (`lab.margin_gram`) and
-    t_b = <g_b, h> the inner products of the bins' gradients with the wanted direction h, the held-out accuracy's
-    (smoothed) ascent. It is the direction of the non-negative least squares min |sum_b w_b g_b - h|.
+    t_b = <g_b, h> the inner products of the nodes' gradients with the wanted direction h, the held-out accuracy's
+    (smoothed) ascent (`lab.gradients.margin_slopes`). It is the direction of the non-negative least squares
+    min |sum_b w_b g_b - h|.
 
     >>> best_weight(np.eye(2), np.array([3.0, -1.0])).tolist()
     [1.0, 0.0]
@@ -144,7 +161,7 @@ def best_weight(
 
     values, vectors = np.linalg.eigh(np.asarray(inner, dtype=float))
     kept = values > 1e-10 * max(values.max(), 1e-300)
-    # |L w - c|^2 with L^T L = G and L^T c = t: the part of h outside the bins' span cannot be reached anyway.
+    # |L w - c|^2 with L^T L = G and L^T c = t: the part of h outside the nodes' span cannot be reached anyway.
     root = np.sqrt(values[kept])
     weight, _ = nnls(root[:, None] * vectors[:, kept].T, (vectors[:, kept].T @ np.asarray(towards)) / root)
     length = np.sqrt(max(weight @ inner @ weight, 0.0))

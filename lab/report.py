@@ -53,6 +53,8 @@ def datasets(results: "xarray.Dataset") -> dict[str, series.Rows]:
         "examples": series.example_rows(results),
         "weights": series.weight_rows(results),
         "temperatures": series.temperature_rows(results),
+        "gains": series.gain_rows(results),
+        "nodes": series.node_rows(results),
     }
 
 
@@ -77,6 +79,9 @@ def specs(results: "xarray.Dataset", rows: dict[str, series.Rows]) -> dict[str, 
         {"name": "peaks", "value": peaks(rows, len(at))},
     ]
     found["margins"]["title"]["subtitle"] = {"expr": _NOTE}
+    titles = [str(title) for title in series.in_table(results)["title"].values]
+    found["gains"] = _spec(charts.gains(series.keys(results), titles), choices, height=22 * len(titles))
+    found["weights"] = _spec(charts.node_weights(), choices, height=220)
     for measure in series.TEMPERATURE_MEASURES:
         chart = charts.temperatures(measure, swept, at, figures.span(rows["temperatures"], measure))
         found[f"temperatures-{measure}"] = _spec(chart, choices, height=190)

@@ -7,6 +7,8 @@ hidden name beside its place and renamed when it is complete.
 import json
 import os
 import shutil
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -18,7 +20,11 @@ from lab.errors import DataError, InputError
 from lab.files import replacing
 
 if TYPE_CHECKING:
+    import numpy as np
     import xarray
+
+
+NETWORK = "network.npz"
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -66,7 +72,25 @@ class Run:
         content = io.BytesIO()
         arrays: dict[str, Any] = {jax.tree_util.keystr(place): np.asarray(leaf) for place, leaf in leaves}
         np.savez(content, **arrays)
-        write_bytes(self.path / "network.npz", content.getvalue())
+        write_bytes(self.path / NETWORK, content.getvalue())
+
+    def network(self, name: str = NETWORK) -> "dict[str, np.ndarray]":
+        """The arrays of the saved network, by their place in the pytree.
+
+        Raises: DataError naming the file if it is missing or damaged.
+        """
+        import numpy as np
+
+        path = self.path / name
+        if not path.is_file():
+            raise DataError(f"{path} is not there, so there is no saved network. `python -m lab train` saves one.")
+        try:
+            if not zipfile.is_zipfile(path):
+                raise ValueError("it is no archive of arrays")
+            with np.load(path) as arrays:
+                return dict(arrays)
+        except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+            raise DataError(f"{path} is damaged ({error}). Train the network again.") from error
 
     def results(self) -> "xarray.Dataset":
         """The labelled results, loaded into memory.

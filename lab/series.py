@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Shaped
 
+from lab.quantities import COLUMNS, Column
 from lab.statistics import mean_interval
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 Rows = list[dict[str, Any]]
 
-TEMPERATURE_MEASURES = ("norm", "effective_examples", "cosine")
+TEMPERATURE_MEASURES = ("norm", "effective_examples", "cosine", "gain_held_out")
+SCALES = {"gain_held_out": 100.0}  # of what is drawn in percent
 
 
 def rounded(value: float, digits: int = 4) -> float | None:
@@ -34,7 +36,7 @@ def rounded(value: float, digits: int = 4) -> float | None:
 def stage_titles(results: "xarray.Dataset") -> list[str]:
     """The stages as they stand over a picture: "at the start", "after 100 steps"."""
     names = [str(name) for name in results["stage"].values]
-    return [name if name == "at the start" else f"after {name}" for name in names]
+    return [f"after {name}" if name[0].isdigit() else name for name in names]
 
 
 def keys(results: "xarray.Dataset") -> list[str]:
@@ -118,19 +120,86 @@ def cosine_rows(results: "xarray.Dataset") -> Rows:
 
 
 def temperature_rows(results: "xarray.Dataset") -> Rows:
-    """Norm, effective examples, cosine with cross entropy and deaths of every objective at every temperature."""
+    """Every measure of TEMPERATURE_MEASURES, the law of effective examples, and deaths, at every temperature."""
     temperatures = swept_temperatures(results)
     # Taken out of xarray once: picking single numbers from it is slow.
-    arrays = {name: per_network(results, name) for name in (*TEMPERATURE_MEASURES, "dead")}
+    # A law of narrow kernels: it says nothing where it would have more examples than there are.
+    believed = results["effective_examples_law"].where(results["effective_examples_law"] <= results.attrs["examples"])
+    results = results.assign(effective_examples_law=believed)
+    arrays = {name: per_network(results, name) for name in (*TEMPERATURE_MEASURES, "effective_examples_law", "dead")}
     rows = []
     for i, (key, place) in enumerate(places(results)):
         if place is None:
             continue
         for s, stage in enumerate(stage_titles(results)):
             row = {"stage": stage, "key": key, "temperature": temperatures[place]}
-            rows += [row | {"measure": name} | _interval(arrays[name][s, i]) for name in TEMPERATURE_MEASURES]
+            rows += [
+                row | {"measure": name} | _interval(arrays[name][s, i], scale=SCALES.get(name, 1.0))
+                for name in (*TEMPERATURE_MEASURES, "effective_examples_law")
+            ]
             dead = int(arrays["dead"][s, i].sum())
             rows.append(row | {"measure": "dead", "mean": dead, "n": results.sizes["seed"]})
+    return rows
+
+
+def column_values(results: "xarray.Dataset", column: Column) -> Shaped[np.ndarray, "stage objective seed"]:
+    """What stands in a column, network by network, of the table's objectives."""
+    array = in_table(results)[column.quantity].sel(column.of)
+    return column.scale * array.transpose("stage", "objective", "seed").values.astype(float)
+
+
+def detail_rows(results: "xarray.Dataset") -> Rows:
+    """Every column of every objective of the table: its mean, as text, and how high it is among its column (0 to 1)."""
+    rows = []
+    titles = [str(title) for title in in_table(results)["title"].values]
+    for place, column in enumerate(COLUMNS):
+        values = column_values(results, column)
+        for s, stage in enumerate(stage_titles(results)):
+            found = [_interval(one) for one in values[s]]
+            means = [one["mean"] for one in found if one["mean"] is not None]
+            low, high = min(means, default=0.0), max(means, default=0.0)
+            for title, one in zip(titles, found, strict=True):
+                mean = one["mean"]
+                level = 0.0 if mean is None or high == low else (mean - low) / (high - low)
+                text = "\u2013" if mean is None else f"{mean:{column.digits}}"
+                what = {"stage": stage, "row": title, "column": column.heading, "place": place}
+                rows.append(what | {"text": text, "level": rounded(level, 3)} | one)
+    return rows
+
+
+def gain_rows(results: "xarray.Dataset") -> Rows:
+    """Points of accuracy gained by the best step along each gradient of the table, on its own and held-out examples."""
+    table = in_table(results)
+    measures = {"gain": "own examples", "gain_held_out": "held-out examples"}
+    return [
+        {"stage": stage, "key": key, "title": str(title), "measure": said}
+        | _interval(table[name].isel(stage=s, objective=i).values, scale=100.0)
+        for name, said in measures.items()
+        for i, (key, title) in enumerate(zip(keys(table), table["title"].values, strict=True))
+        for s, stage in enumerate(stage_titles(results))
+    ]
+
+
+NODE_CURVES = {"best_weight": "best for held-out accuracy", "node_weight": "cross entropy"}
+
+
+def node_rows(results: "xarray.Dataset") -> Rows:
+    """The best weight over the soft margin and cross entropy's, each scaled so that its gradient has norm 1.
+
+    Networks have their nodes at margins of their own: between those a weight is straight, so each is read off at the
+    same margins, those that all networks have.
+    """
+    rows = []
+    for s, stage in enumerate(stage_titles(results)):
+        at = results["node_margin"].isel(stage=s).transpose("seed", "node").values.astype(float)
+        grid = np.linspace(at.min(axis=1).max(), at.max(axis=1).min(), 61)
+        for name, said in NODE_CURVES.items():
+            weights = results[name].isel(stage=s).transpose("seed", "node").values.astype(float)
+            curves = np.array([np.interp(grid, m, w) for m, w in zip(at, weights, strict=True)])
+            rows += [
+                {"stage": stage, "curve": said, "margin": rounded(float(m))} | _interval(of)
+                for m, of in zip(grid, curves.T, strict=True)
+            ]
     return rows
 
 

@@ -13,7 +13,7 @@ import tyro
 
 from lab.errors import InputError
 
-Precision = Literal["highest", "high", "default"]
+Precision = Literal["highest", "high", "default", "float64"]
 
 
 def _at_least(name: str, value: int, low: int) -> None:
@@ -51,6 +51,8 @@ class TrainingSettings:
     """units of each hidden layer, as in 100,100"""
     activation: Literal["relu", "sigmoid"] = "relu"
     """relu, or sigmoid as in the book (with `--hidden 50` its 784-50-10 network)"""
+    network: str = ""
+    """a network of your own in place of these, as in path/to/mine.py:make"""
     train_on: str = "cross_entropy"
     """the objective that moves the network, as in gce:q=0.5"""
     optimiser: Literal["sgd", "momentum", "adam"] = "sgd"
@@ -100,13 +102,15 @@ class CompareSettings:
     stages: str = "0,100,540,5400"
     """steps of training at which gradients are compared (540 and 5400: 1 and 10 epochs of the whole MNIST)"""
     examples: int = 1000
-    """training images in the batch whose gradients are compared"""
+    """training images in the batch whose gradients are compared; as many validation images try where they lead"""
     seeds: int = 5
     """networks, each with its own start, mini-batches and images; what is reported is their mean"""
     seed: int = 0
     """the first seed"""
     precision: Precision = "highest"
-    """of matrix products; a GPU's default is too coarse for cosines"""
+    """of matrix products (a GPU's default is too coarse for cosines); float64: measured in double precision"""
+    checkpoint: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
+    """a saved network in place of training: a run's folder or its network.npz; several are compared as several seeds"""
     out: Path = Path("runs")
     """the folder in which the run's own folder is made"""
 
@@ -124,6 +128,16 @@ class CompareSettings:
         if not steps or steps[0] < 0 or not rising or not all(step.is_integer() for step in steps):
             raise InputError(f"--stages must be rising whole numbers of steps from 0 on; got {self.stages!r}.")
         return tuple(int(step) for step in steps)
+
+    @property
+    def networks(self) -> int:
+        """How many networks are compared."""
+        return len(self.checkpoint) or self.seeds
+
+    @property
+    def steps(self) -> int:
+        """How many steps of training all of it takes."""
+        return 0 if self.checkpoint else self.seeds * self.stage_steps[-1]
 
     @property
     def temperature_values(self) -> tuple[float, ...]:

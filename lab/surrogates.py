@@ -75,6 +75,7 @@ def _step(kernel: str, rivals: str, width: str, rival_temperature: str) -> Margi
         lambda m, **given: shape.error(m / given[width]),
         lambda m, **given: shape.density(m / given[width]) / given[width],
         f"{shape.text} / {SYMBOLS.get(width, width)}",
+        (width, shape.roughness),
     )
 
 

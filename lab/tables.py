@@ -6,7 +6,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lab import series
 from lab.findings import summarise
+from lab.quantities import COLUMNS
 from lab.runs import Run
 from lab.statistics import mean_interval
 
@@ -14,48 +16,91 @@ if TYPE_CHECKING:
     import xarray
 
 
+# What a cell of the comparison's table says, the most telling first, and its width in characters.
+_PARTS = (("cos", 5), ("n", 5), ("gain", 6), ("|g|", 8))
+
+
 def comparison_table(results: "xarray.Dataset", *, width: int) -> Table:
-    """Objectives in rows, stages in columns: gradient norm, cosine with cross entropy, effective examples.
+    """Objectives in rows, stages in columns: cosine with cross entropy, effective examples, gain, gradient norm.
 
     Means over networks; a gradient that is dead in all of them reads "dead: 0" where it is exactly 0, and
-    "dead: ~0" where it is lost in float32. The norm is left out where `width`, in characters, is too narrow for it.
+    "dead: ~0" where it is lost in float32. What `width`, in characters, is too narrow for is left out: the norm first,
+    and then the gain.
     """
-    with_norm = width >= 26 + 20 * results.sizes["stage"]
+    room = (width - 28) // results.sizes["stage"] - 3
+    parts = [part for i, part in enumerate(_PARTS) if i < 2 or sum(size for _, size in _PARTS[: i + 1]) <= room]
+    shown = [name for name, _ in parts]
+    readings = {
+        "cos": "cos with cross entropy's gradient",
+        "n": "n how many examples carry it",
+        "gain": "gain of held-out accuracy by the best step along it (points)",
+        "|g|": "|g| gradient norm",
+    }
     table = Table(
         title=f"Gradients of {results.sizes['seed']} networks ({results.attrs['network']}), "
         f"{results.attrs['examples']:,} images each",
-        caption=("|g| gradient norm, " if with_norm else "")
-        + "cos with cross entropy's gradient, n how many examples carry it; means over "
-        f"n = {results.sizes['seed']} networks.\n{results.attrs['data']}",
+        caption=f"{', '.join(readings[name] for name in shown)}; means over n = {results.sizes['seed']} networks.\n"
+        f"{results.attrs['data']}",
         title_justify="left",
         caption_justify="left",
         padding=(0, 1, 0, 0),
     )
     table.add_column("objective", no_wrap=True)
-    heading = ("    |g| " if with_norm else "") + "  cos    n"
+    heading = "".join(f"{name:>{size}}" for name, size in parts)
     for stage in results["stage"].values:
         table.add_column(
             f"{stage.replace('at the ', '').replace(' (', chr(10) + '(')}\n{heading}", justify="right", no_wrap=True
         )
     for one in results["objective"].values[results["in_table"].values]:
         row = results.sel(objective=one)
-        table.add_row(str(row["title"].item()), *(_cell(row.sel(stage=s), with_norm) for s in results["stage"].values))
+        table.add_row(str(row["title"].item()), *(_cell(row.sel(stage=s), shown) for s in results["stage"].values))
     return table
 
 
-def _cell(row: "xarray.Dataset", with_norm: bool) -> str:
+def _cell(row: "xarray.Dataset", shown: list[str]) -> str:
     dead = int(row["dead"].sum())
     if dead == row.sizes["seed"]:
         return "dead: 0" if not row["norm"].any() else "dead: ~0"
     cosine = mean_interval(row["cosine"].sel(other="cross_entropy").values).mean
-    cell = f"{cosine:5.2f} {float(row['effective_examples'].mean()):4.0f}"
-    return (f"{float(row['norm'].mean()):7.2g} " if with_norm else "") + cell
+    said = {
+        "cos": f"{cosine:5.2f}",
+        "n": f"{float(row['effective_examples'].mean()):5.0f}",
+        "gain": f"{100 * float(row['gain_held_out'].mean()):+6.1f}",
+        "|g|": f"{float(row['norm'].mean()):8.2g}",
+    }
+    return "".join(said[name] for name in shown)
+
+
+def detail_table(results: "xarray.Dataset", *, width: int) -> Table:
+    """Further diagnostics at the second stage (or the only one): as many columns as fit, with how to read them."""
+    stage = min(1, results.sizes["stage"] - 1)
+    titles = [str(title) for title in series.in_table(results)["title"].values]
+    rest = [column for column in COLUMNS if column.quantity not in ("gain_held_out", "effective_examples")]
+    columns = rest[: max(1, (width - 4 - max(map(len, titles))) // 9)]
+    readings = "\n".join(f"{column.heading}: {column.reading}" for column in columns)
+    table = Table(
+        title=f"More about them {series.stage_titles(results)[stage]}",
+        caption=f"{escape(readings)}\nAll {len(COLUMNS)} diagnostics, with intervals and at every stage: in the page.",
+        title_justify="left",
+        caption_justify="left",
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("objective", no_wrap=True)
+    for column in columns:
+        table.add_column(column.heading, justify="right", no_wrap=True, min_width=7)
+    values = [series.column_values(results, column)[stage] for column in columns]
+    for i, title in enumerate(titles):
+        means = [mean_interval(of[i]).mean for of in values]
+        cells = ["\u2013" if mean != mean else f"{mean:{c.digits}}" for mean, c in zip(means, columns, strict=True)]
+        table.add_row(title, *cells)
+    return table
 
 
 def show_comparison(run: Run, console: Console) -> None:
     """Prints a comparison: its table, its findings, and where everything lies."""
     results = run.results()
     console.print(comparison_table(results, width=console.width))
+    console.print(detail_table(results, width=console.width))
     for finding in summarise(results):
         console.print(f"[bold]{escape(finding.claim)}[/bold] {escape(finding.evidence)}")
     if results.sizes["seed"] > 1:

@@ -1,6 +1,7 @@
 """The whole comparison on real digits, small; what it says of itself; where it is kept."""
 
 import io
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +12,17 @@ from rich.console import Console
 
 import lab
 from lab.comparison import compared_objectives, stage_name
-from lab.measurement import LINE_OBJECTIVES
+from lab.quantities import COLUMNS, QUANTITIES
 from lab.runs import write_bytes
-from lab.tables import comparison_table
+from lab.staircase import LINE_OBJECTIVES
+from lab.tables import comparison_table, detail_table
 
 
 def test_axes_are_labelled_and_complete(comparison, small_settings):
+    assert comparison.data_vars.keys() == QUANTITIES.keys()
+    for name, array in comparison.data_vars.items():
+        assert array.dims == ("seed", "stage", *QUANTITIES[name].axes)
+        assert array.attrs["comment"] == QUANTITIES[name].reading
     assert comparison.sizes["seed"] == 2
     assert comparison["stage"].values.tolist() == ["at the start", "20 steps"]
     expected = [str(one) for one in compared_objectives(small_settings)[0]]
@@ -126,7 +132,32 @@ def test_the_table_fits_a_screen(comparison, width):
     text = capture.get()
     assert len(text.splitlines()) <= 24
     assert "dead" in text
-    assert ("|g|" in text) == (width >= 26 + 20 * 2)
+    assert ("|g|" in text) == (width >= 28 + 2 * (3 + 24)) and ("gain" in text) == (width >= 28 + 2 * (3 + 16))
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_the_second_table_fits_and_says_how_to_read_it(comparison, width):
+    console = Console(width=width, file=io.StringIO())
+    with console.capture() as capture:
+        console.print(detail_table(comparison, width=width))
+    text = capture.get()
+    assert max(map(len, text.splitlines())) <= width
+    assert text.startswith("More about them after 20 steps")
+    shown = [column for column in COLUMNS if f" {column.heading} " in text.split("\n")[2]]
+    assert len(shown) >= (4 if width > 40 else 1)
+    flowing = " ".join(text.split())
+    assert all(f"{column.heading}: {column.reading}" in flowing for column in shown)
+
+
+def test_double_precision_measures_the_same_networks(comparison, mnist, small_settings):
+    """Trained alike; cosines that single precision has right come out the same, with more digits."""
+    double = lab.compare(replace(small_settings, precision="float64", seeds=1), mnist)
+    single = comparison.isel(seed=[0])
+    np.testing.assert_array_equal(double["test_accuracy"], single["test_accuracy"])
+    assert double["cosine"].dtype == np.float64
+    for name in ("norm", "cosine", "effective_examples", "signal_to_noise", "batch_cosine"):
+        np.testing.assert_allclose(double[name], single[name], rtol=2e-3, atol=2e-3, err_msg=name)
+    assert jnp.zeros(()).dtype == jnp.float32  # and nothing is left switched
 
 
 @pytest.mark.parametrize(

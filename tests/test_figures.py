@@ -64,7 +64,7 @@ def titles(svg):
 
 
 def test_every_figure_is_written_twice(run, drawn):
-    names = {"staircase", "differences", "cosines", "margins", "temperatures"}
+    names = {"staircase", "differences", "cosines", "margins", "temperatures", "gains", "weights", "details"}
     assert {path.name for path in drawn} == {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
     assert {path.name for path in run.figures.iterdir()} == {path.name for path in drawn}
 
@@ -79,7 +79,9 @@ def test_pictures_are_sharp_and_not_blank(drawn):
             assert max(count for count, _ in colours) < 0.97 * image.width * image.height, path.name
 
 
-@pytest.mark.parametrize("name", ["staircase", "differences", "cosines", "margins", "temperatures"])
+@pytest.mark.parametrize(
+    "name", ["staircase", "differences", "cosines", "margins", "temperatures", "gains", "weights", "details"]
+)
 def test_a_picture_says_its_finding_and_its_source(run, drawn, comparison, name):
     written = " ".join(titles((run.figures / f"{name}.svg").read_text()))
     shown = written.replace("\u00a0", " ")
@@ -363,9 +365,36 @@ def least(mnist):
 def test_the_least_there_can_be_is_drawn(tmp_path, least):
     run = Run(tmp_path)
     run.save_results(least)
-    assert len(lab.draw(run)) == 10
+    assert len(lab.draw(run)) == 16
     assert headlines.temperatures(least).startswith("One temperature was measured, T = 1")
     assert headlines.cosines(least) == "Accuracy has no direction to compare: its gradient is 0."
+
+
+def test_whose_gradient_raises_accuracy_is_said_with_its_uncertainty(comparison):
+    """Six networks with gains that are made up: one gradient better than cross entropy's beyond doubt, or not."""
+    many = comparison.isel(seed=[0, 1] * 3)
+
+    def gains(of_gce, spread):
+        made = many.copy(deep=True)
+        noise = np.array([-1.0, 1.0, -0.5, 0.5, -0.2, 0.2])
+        made["gain_held_out"][:] = 0.01
+        made["gain_difference"][:] = 0.0
+        made["gain_held_out"].loc[{"objective": "gce"}] = 0.01 + of_gce
+        made["gain_difference"].loc[{"objective": "gce"}] = (of_gce + spread * noise)[:, None]
+        return made
+
+    assert headlines.gains(gains(0.02, 0.001)).startswith("Another gradient raises held-out accuracy more")
+    assert "gce's gradient gains +3.0" in headlines.gains(gains(0.02, 0.001))
+    assert "these networks cannot tell" in headlines.gains(gains(0.02, 0.05))
+    claims = [[one.claim for one in lab.summarise(gains(*given))] for given in ((0.02, 0.001), (0.02, 0.05))]
+    assert "Some gradients raise accuracy more than cross entropy's." in claims[0]
+    assert "No gradient raises accuracy more than cross entropy's, as far as these networks can tell." in claims[1]
+    alone = gains(0.02, 0.001).isel(seed=[0])
+    assert "In this one network" in headlines.gains(alone)
+    assert any("One network cannot tell" in one.claim for one in lab.summarise(alone))
+    behind = gains(-0.02, 0.001)
+    behind["gain_held_out"].loc[{"objective": "cross_entropy"}] = 0.5
+    assert headlines.gains(behind).startswith("No gradient raises held-out accuracy more than cross entropy's")
 
 
 def test_strange_names_stay_text(tmp_path, comparison):

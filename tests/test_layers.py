@@ -14,16 +14,23 @@ FOLDER = Path(lab.__file__).parent
 # From the top down: a module may import those before it.
 LAYERS = """
 errors files labels
-idx published sample prepared sources data sample.make
-batches networks book
+idx published sample prepared sources data sample.make runs
+batches networks book userfile
 margins objectives losses tempered weighted surrogates hinges confusion catalogue metrics properties checks
-gradients moments estimators diagnostics rays landscape curvature measurement training
-settings environment statistics learning comparison portrait
-runs findings series palette charts curves headlines figures story report tables
+gradients moments estimators diagnostics rays landscape curvature staircase measurement training
+settings environment statistics saved learning quantities comparison portrait
+findings series palette charts curves headlines figures story report tables
 console doctor reference __main__
 """.split()
 # What is drawn and read back, and what answers `--help`, must work where JAX is not installed.
-WITHOUT_JAX = ["errors", "settings", "statistics", *LAYERS[LAYERS.index("runs") : LAYERS.index("doctor")]]
+WITHOUT_JAX = [
+    "errors",
+    "settings",
+    "statistics",
+    "runs",
+    "quantities",
+    *LAYERS[LAYERS.index("findings") : LAYERS.index("doctor")],
+]
 DRAWING = ("palette", "charts", "curves", "figures", "report")  # altair is their job, and only drawing imports them
 HEAVY = ("tensorflow_datasets", "xarray", "altair", "vl_convert", "PIL", "h5netcdf", "ray", "sklearn")
 

@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 
 import lab
 from lab.catalogue import definitions
-from lab.moments import _examples_are_cheaper, example_moments, objective_gram
+from lab.moments import _examples_are_cheaper, batch_cosine, example_moments, objective_gram
 
 OBJECTIVES = [one.make() for one in definitions() if one.family not in ("own", "batch") and one.name != "sum_exp"]
 FEW = [
@@ -73,6 +73,25 @@ def test_inner_products_by_the_cheaper_route(size, float64):
     found = objective_gram(network, parameters, images, labels, FEW)
     each = np.stack([one_by_one(network, parameters, images, labels, objective).mean(axis=0) for objective in FEW])
     np.testing.assert_allclose(found, each @ each.T, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("route", ["dense", "any network"])
+@pytest.mark.parametrize("batch_size", [1, 2, 4, 9])
+def test_batch_cosine_is_that_of_the_mini_batches_gradients(route, batch_size, network, float64):
+    """Of 9 examples, the last left out where it fills no mini-batch; a gradient of 0 has no cosine."""
+    parameters, images, labels = case(network)
+    used = network if route == "dense" else replace(network, tapped=None)
+    moments = example_moments(used, parameters, images, labels, FEW)
+    found = batch_cosine(used, parameters, images, labels, FEW, moments, batch_size=batch_size)
+    for k, objective in enumerate(FEW[:3]):
+        each = one_by_one(network, parameters, images, labels, objective)
+        parts = [each[i : i + batch_size].mean(axis=0) for i in range(0, 10 - batch_size, batch_size)]
+        mean = each.mean(axis=0)
+        cosines = [part @ mean / np.linalg.norm(part) / np.linalg.norm(mean) for part in parts]
+        assert found[k] == pytest.approx(np.mean(cosines), abs=1e-10)
+    assert np.isnan(found[3])
+    with pytest.raises(lab.InputError, match=r"must be 1\.\.9"):
+        batch_cosine(used, parameters, images, labels, FEW, moments, batch_size=10)
 
 
 def test_one_program_for_all_parameters(network):

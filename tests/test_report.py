@@ -15,6 +15,7 @@ from test_figures import EVIL, renamed
 
 import lab
 from lab import headlines, report, series, story
+from lab.quantities import COLUMNS
 from lab.runs import Run, write_json
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -150,9 +151,16 @@ def test_the_table_holds_the_means_of_the_networks(path, comparison):
     assert list(rows) == [html.escape(t) for t in comparison["title"].values[comparison["in_table"].values]]
     cells = [re.sub(r"<small>.*?</small>", "", c).strip() for c in re.findall(r"<td>(.*?)</td>", rows["brier"])]
     at = comparison.sel(objective="brier").isel(stage=1)
-    assert cells[1] == f"{float(at['norm'].mean()):.3g}"
-    assert cells[2] == f"{float(at['cosine'].sel(other='cross_entropy').mean()):.3g}"
-    assert cells[3] == f"{float(at['effective_examples'].mean()):.3g}"
+    assert cells[1] == f"{float(at['cosine'].sel(other='cross_entropy').mean()):.3g}"
+    headings = re.findall(r'<th scope="col">(.*?)</th>', text)[1:]
+    for heading, name in (
+        ("|g|", "norm"),
+        ("n", "effective_examples"),
+        ("noise", "noise_scale"),
+        ("align", "alignment"),
+    ):
+        assert cells[headings.index(heading)] == f"{float(at[name].mean()):.3g}", name
+    assert all(html.escape(column.reading) in text for column in COLUMNS)
     assert "<td>2&nbsp;of&nbsp;2</td>" in rows["zero_one"] and "<td>none</td>" in rows["zero_one"]
 
 
@@ -281,7 +289,7 @@ def test_the_page_does_what_it_offers(path, tmp_path, width):
     result, console = opened(path, tmp_path, width=width)
     assert console == []
     assert result["requests"] == []
-    assert result["drawn"] == 11
+    assert result["drawn"] == 14
     assert result["slider"], "the temperature slider changed nothing"
     assert result["output"] == result["spoken"] == "0.1"
     assert result["all"], "the objective chosen changed nothing"
@@ -306,4 +314,4 @@ def test_ink_is_light_in_the_dark(path, tmp_path):
 def test_a_name_that_is_a_script_is_not_run(tmp_path, comparison):
     strange = lab.write_report(folder(tmp_path / "run", renamed(comparison, "gce", EVIL)))
     result, console = opened(strange, tmp_path)
-    assert console == [] and result["drawn"] == 11  # an alert would have stopped the page
+    assert console == [] and result["drawn"] == 14  # an alert would have stopped the page

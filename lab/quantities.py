@@ -1,0 +1,321 @@
+"""Quantities: what a comparison measures: title, unit, axes, and one sentence on how to read each.
+
+The results carry these as attributes; the tables, the pictures and the page take their words from here.
+"""
+
+from typing import NamedTuple
+
+
+class Quantity(NamedTuple):
+    """One variable of a comparison's results. Every one has the axes seed and stage before its own."""
+
+    title: str
+    unit: str  # of the number, "" where it has none
+    axes: tuple[str, ...]
+    reading: str  # one sentence
+
+
+_PER = ("objective",)
+_PAIR = ("objective", "other")
+
+QUANTITIES: dict[str, Quantity] = {
+    # The gradient itself.
+    "mean_value": Quantity("value", "", _PER, "The objective's mean over the examples: what its gradient is of."),
+    "norm": Quantity(
+        "gradient norm",
+        "objective per unit of weight",
+        _PER,
+        "How steep: 0 means that gradient descent stands still; across objectives it is a matter of the learning rate.",
+    ),
+    "layer_norm": Quantity(
+        "gradient norm by layer",
+        "objective per unit of weight",
+        (*_PER, "layer"),
+        "Which layer is asked to change; the squares add up to that of the gradient norm.",
+    ),
+    "dead": Quantity(
+        "dead",
+        "",
+        _PER,
+        "True where the gradient is exactly 0, or a step of 1 along it is lost to float32's rounding.",
+    ),
+    # Where it points.
+    "cosine": Quantity(
+        "cosine", "", _PAIR, "1 is the same direction, 0 has nothing to do with it, -1 is opposite; undefined with 0."
+    ),
+    "angle": Quantity(
+        "angle", "degrees", _PAIR, "The angle of that cosine: 90 degrees is as far as two random directions are."
+    ),
+    "norm_ratio": Quantity(
+        "norm ratio",
+        "",
+        _PAIR,
+        "By how much the first gradient is longer: divide the learning rate by it for steps of one length.",
+    ),
+    "projection": Quantity(
+        "projection",
+        "",
+        _PAIR,
+        "How much of the second gradient is in the first: what a step along it does to the second objective, relative "
+        "to a step along the second's own.",
+    ),
+    "sign_agreement": Quantity(
+        "sign agreement",
+        "share of weights",
+        _PAIR,
+        "Of the weights that both would move, how many go the same way: 0.5 is chance.",
+    ),
+    "explained_share": Quantity(
+        "explained share",
+        "share of the squared gradient",
+        _PER,
+        "How much of the gradient the chapter's losses together could make up; the rest is something they do not see.",
+    ),
+    # Whose it is.
+    "effective_examples": Quantity(
+        "effective examples",
+        "examples",
+        _PER,
+        "How many examples carry the gradient: if few, most mini-batches say nothing.",
+    ),
+    "effective_examples_law": Quantity(
+        "effective examples, by law",
+        "examples",
+        _PER,
+        "n f(0) T / R, what a kernel of width T catches of margins with density f(0); a wide one catches fewer.",
+    ),
+    "participation_ratio": Quantity(
+        "participation ratio",
+        "examples",
+        _PER,
+        "How many examples carry the squared gradient: far below the effective examples, a few heavy ones rule.",
+    ),
+    "vanishing_share": Quantity(
+        "vanishing share", "share of examples", _PER, "Examples that pull with less than 1 % of the strongest."
+    ),
+    "dead_share": Quantity(
+        "dead share",
+        "share of examples",
+        _PER,
+        "Examples whose own gradient is exactly 0: nothing is learnt from them.",
+    ),
+    "wrong_way_share": Quantity(
+        "wrong-way share",
+        "share of examples",
+        _PER,
+        "Examples whose true logit is pushed down: 0 for every sensible function of a margin.",
+    ),
+    "margin_direction_share": Quantity(
+        "margin-direction share",
+        "share of the squared logit gradient",
+        _PER,
+        "1 for every function of the soft margin at T = 1; what is missing is spent on the order of the rivals.",
+    ),
+    "weight_by_margin": Quantity(
+        "weight by margin", "share of sum |w|", (*_PER, "bin"), "Where on the margin axis the pull comes from."
+    ),
+    "weight_quantile": Quantity(
+        "weight quantiles",
+        "objective per logit",
+        (*_PER, "quantile"),
+        "How unequal the examples' weights are: a highest far above the median means that few have a say.",
+    ),
+    # How sure it is.
+    "signal_to_noise": Quantity(
+        "signal to noise",
+        "",
+        _PER,
+        "|g|^2 over the variance of single examples' gradients: 0.01 means that 100 examples are half noise.",
+    ),
+    "certain_share": Quantity(
+        "certain share",
+        "share of weights",
+        _PER,
+        "Weights whose slope is more than two standard errors from 0: 0.05 is what chance alone gives.",
+    ),
+    "noise_scale": Quantity(
+        "noise scale",
+        "examples",
+        _PER,
+        "The mini-batch at which signal and noise are equal: far below it a step is mostly chance, far above it "
+        "examples are wasted; undefined where no signal can be told from 0.",
+    ),
+    "noise_scale_error": Quantity(
+        "noise scale, standard error", "examples", _PER, "By the jackknife over the examples of one network."
+    ),
+    "batch_cosine": Quantity(
+        "mini-batch cosine",
+        "",
+        (*_PER, "batch_size"),
+        "How well a mini-batch's gradient points where all examples' does: 1 perfectly, 0 not at all.",
+    ),
+    # What it is good for.
+    "alignment": Quantity(
+        "alignment",
+        "",
+        _PER,
+        "Cosine of a step along the gradient with the steepest ascent of smoothed accuracy on held-out examples.",
+    ),
+    "best_alignment": Quantity(
+        "best alignment",
+        "",
+        (),
+        "The same for the best weight over the soft margin: no function of it can exceed this on these examples.",
+    ),
+    "gain_length": Quantity(
+        "best length",
+        "units of weight",
+        _PER,
+        "How far to go along the gradient for most accuracy on its own examples.",
+    ),
+    "gain": Quantity(
+        "gain, own",
+        "share of examples",
+        _PER,
+        "Accuracy gained by that step on the gradient's own examples: flattered, since the length was chosen there.",
+    ),
+    "gain_error": Quantity("gain, own, standard error", "share of examples", _PER, "Binomial, over the examples."),
+    "gain_held_out": Quantity(
+        "gain, held-out",
+        "share of examples",
+        _PER,
+        "Accuracy gained by the same step on held-out examples: who has the usable gradient.",
+    ),
+    "gain_held_out_error": Quantity(
+        "gain, held-out, standard error", "share of examples", _PER, "Binomial, over the examples."
+    ),
+    "gain_difference": Quantity(
+        "gain over cross entropy",
+        "share of examples",
+        _PER,
+        "The held-out gain less cross entropy's, example by example: above 0, this gradient is the better one.",
+    ),
+    "gain_difference_error": Quantity(
+        "gain over cross entropy, standard error", "share of examples", _PER, "Paired, over the examples."
+    ),
+    "predicted": Quantity(
+        "predicted change", "", _PER, "The change of the objective that its gradient promises for the step."
+    ),
+    "realised": Quantity(
+        "realised change",
+        "",
+        _PER,
+        "The change that comes: near the predicted one, the step is still in the gradient's reach; above 0, beyond it.",
+    ),
+    # The margins.
+    "examples_by_margin": Quantity("examples by margin", "share of examples", ("bin",), "Where the examples are."),
+    "margin_density": Quantity(
+        "margin density at 0",
+        "share of examples per logit",
+        (),
+        "How crowded the decision boundary is: the examples that a cold smoothed accuracy can still hear.",
+    ),
+    "margin_density_error": Quantity(
+        "margin density at 0, standard error", "share of examples per logit", (), "Over the examples."
+    ),
+    "margin_gram_error": Quantity(
+        "error of the margin Gram matrix",
+        "",
+        ("margin_of",),
+        "Largest error of the cosines that 64 nodes on the margin axis predict, for losses of that margin and kernels "
+        "of width 1 or more.",
+    ),
+    "best_weight": Quantity(
+        "best weight",
+        "",
+        ("node",),
+        "The non-negative weight over the soft margin, straight between 16 nodes, whose gradient raises held-out "
+        "accuracy most; fitted to those same examples, so rougher than the truth.",
+    ),
+    "node_weight": Quantity(
+        "cross entropy's weight",
+        "",
+        ("node",),
+        "The same nodes under cross entropy, scaled alike: what it does instead.",
+    ),
+    "node_margin": Quantity(
+        "margin of the node", "logits", ("node",), "Where on the soft margin's axis each of the 64 nodes is."
+    ),
+    # The network, and single weights moved.
+    "batch_accuracy": Quantity("accuracy of the examples", "", (), "Of those whose gradients are compared."),
+    "train_accuracy": Quantity("training accuracy", "", (), "Over all training images."),
+    "test_accuracy": Quantity("test accuracy", "", (), "Over all test images."),
+    "difference_moved_share": Quantity(
+        "accuracy moved",
+        "share of weights",
+        ("h",),
+        "Weights for which a step of h either way changes accuracy at all.",
+    ),
+    "difference_rms": Quantity(
+        "difference quotient of accuracy",
+        "per unit of weight",
+        ("h",),
+        "Root mean square over weights: no limit as h falls.",
+    ),
+    "difference_loss_deviation": Quantity(
+        "cross entropy's difference quotient off its gradient", "", ("h",), "Relative; small where h suits float32."
+    ),
+    "line": Quantity(
+        "mean along one weight", "", ("curve", "offset"), "Each objective's mean as the steepest weight moves."
+    ),
+}
+
+
+class Column(NamedTuple):
+    """A quantity as one column of a table: a short heading, which part of it, and how its number is written."""
+
+    heading: str
+    quantity: str
+    of: dict[str, str | int]  # the place on the quantity's further axes
+    scale: float = 1.0
+    digits: str = ".2f"
+    note: str = ""  # in place of the quantity's own reading
+
+    @property
+    def reading(self) -> str:
+        """One sentence on how to read it."""
+        return self.note or QUANTITIES[self.quantity].reading
+
+
+_WITH: dict[str, str | int] = {"other": "cross_entropy"}
+
+# What every objective is told by, the most telling first.
+COLUMNS = (
+    Column("gain", "gain_held_out", {}, 100, "+.1f", "Points of held-out accuracy that the best step along it gains."),
+    Column(
+        "-CE",
+        "gain_difference",
+        {},
+        100,
+        "+.1f",
+        "Points of held-out accuracy that it gains more than cross entropy's gradient, digit by digit.",
+    ),
+    Column("align", "alignment", {}),
+    Column("S/N", "signal_to_noise", {}, digits=".2g"),
+    Column("noise", "noise_scale", {}, digits=",.0f"),
+    Column("cos100", "batch_cosine", {"batch_size": 100}, note="Cosine of a mini-batch of 100 with all the examples."),
+    Column("n", "effective_examples", {}, digits=",.0f"),
+    Column("PR", "participation_ratio", {}, digits=",.0f"),
+    Column(
+        "sign", "sign_agreement", _WITH, note="Share of weights moved the same way as by cross entropy: 0.5 is chance."
+    ),
+    Column("expl", "explained_share", {}),
+    Column("along", "margin_direction_share", {}),
+    Column("dead%", "dead_share", {}, 100, ".0f"),
+    Column("wrong%", "wrong_way_share", {}, 100, ".0f"),
+    Column("silent%", "vanishing_share", {}, 100, ".0f"),
+    Column("sure%", "certain_share", {}, 100, ".0f"),
+    Column("cos10", "batch_cosine", {"batch_size": 10}, note="Cosine of a mini-batch of 10 with all the examples."),
+    Column("cos1", "batch_cosine", {"batch_size": 1}, note="Cosine of a single example's gradient with all of them."),
+    Column(
+        "angle", "angle", _WITH, digits=".0f", note="Degrees from cross entropy's gradient; 90 is how far chance is."
+    ),
+    Column(
+        "ratio", "norm_ratio", _WITH, digits=".2g", note="Its length over cross entropy's: divide the learning rate."
+    ),
+    Column("proj", "projection", _WITH, digits=".2g", note="How much of cross entropy's gradient is in it."),
+    Column("|g|", "norm", {}, digits=".2g"),
+    Column("step", "gain_length", {}, digits=".2g"),
+    Column("pred", "predicted", {}, digits=".2g"),
+    Column("real", "realised", {}, digits=".2g"),
+)

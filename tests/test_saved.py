@@ -1,0 +1,153 @@
+"""Saved and own networks: read back, compared, and refused when they are not what they should be."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import lab
+from lab.saved import load_network, network_of, own_network
+from lab.settings import TrainSettings
+
+OWN = """
+import jax, jax.numpy as jnp, lab
+
+def init(key):
+    return {"first": jax.random.normal(key, (784, 6)) / 28, "second": jnp.zeros((6, 10))}
+
+def apply(params, images):
+    return jnp.tanh(images @ params["first"]) @ params["second"]
+
+def make():
+    return lab.Network("tanh", init, apply)
+
+def pair():
+    return init(jax.random.key(7)), apply
+
+def narrow():
+    return lab.Network("narrow", init, lambda params, images: apply(params, images)[:, :3])
+
+def whole():
+    return {"first": jnp.ones((784, 6), int), "second": jnp.zeros((6, 10))}, apply
+
+def number():
+    return 3
+
+def broken():
+    raise RuntimeError("no weights here")
+"""
+
+
+@pytest.fixture
+def mine(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(OWN)
+    return path
+
+
+@pytest.fixture(scope="module")
+def saved(mnist, tmp_path_factory):
+    """Two networks of 5 hidden units, saved as `train` saves them."""
+    folder = tmp_path_factory.mktemp("runs")
+    settings = TrainSettings(training=lab.TrainingSettings(hidden="5", train_on="brier"))
+    runs = []
+    for seed in range(2):
+        with lab.new_run(folder, "train", settings, {}) as run:
+            run.save_network(network_of(settings.training, mnist).init(jax.random.key(seed)))
+        runs.append(run.path)
+    return runs
+
+
+SMALL = {"standard": False, "examples": 60, "temperatures": "1"}
+
+
+def test_checkpoints_are_measured_as_they_were_saved(saved, mnist):
+    """The settings' own --hidden does not matter: the run says which network it is. Each is a seed of its own."""
+    results = lab.compare(lab.CompareSettings(checkpoint=(saved[0], saved[1] / "network.npz"), **SMALL), mnist)
+    assert results["stage"].values.tolist() == ["as saved"] and results.sizes["seed"] == 2
+    assert results.attrs["network"] == "784-5-10 relu"
+    assert results.attrs["recipe"].startswith("sgd at learning rate 0.1 on brier, mini-batches of 100 (saved in ")
+    network = lab.mlp([5], activation="relu")
+    for seed in range(2):
+        parameters = network.init(jax.random.key(seed))
+        (batch,) = lab.shuffled(jax.random.split(jax.random.key(seed))[1], 0, 1, examples=9000, batch_size=60)
+        images, labels = mnist.train.images[batch] / np.float32(255), mnist.train.labels[batch]
+        gradients = lab.objective_gradients(network, parameters, images, labels, [lab.objective("cross_entropy")])
+        norm = float(np.sqrt(lab.gram(gradients.gradients)[0, 0]))
+        assert float(results["norm"].isel(stage=0).sel(seed=seed, objective="cross_entropy")) == pytest.approx(
+            norm, rel=1e-5
+        )
+    for picture in ("gains", "weights", "details", "temperatures"):
+        getattr(lab.headlines, picture)(results)
+
+
+def test_a_file_alone_needs_its_network_described(saved, mnist, tmp_path):
+    alone = tmp_path / "network.npz"
+    alone.write_bytes((saved[0] / "network.npz").read_bytes())
+    found = load_network(alone, lab.TrainingSettings(hidden="5"), mnist)
+    assert found.network.name == "784-5-10 relu" and found.recipe == "saved in network.npz"
+    with pytest.raises(lab.InputError, match=r"not of the network 784-100-10 relu: it holds .*\[5, 784\].* --hidden"):
+        load_network(alone, lab.TrainingSettings(), mnist)
+
+
+def test_what_is_no_checkpoint_is_named(saved, mnist, tmp_path):
+    with pytest.raises(lab.DataError, match=r"network\.npz is not there"):
+        load_network(tmp_path, lab.TrainingSettings(), mnist)
+    whole = (saved[0] / "network.npz").read_bytes()
+    for damaged in (b"", b"no archive", whole[: len(whole) // 2], whole[:900] + b"\0\0\0\0" + whole[904:]):
+        (tmp_path / "network.npz").write_bytes(damaged)
+        with pytest.raises(lab.DataError, match=r"network\.npz is damaged"):
+            load_network(tmp_path, lab.TrainingSettings(hidden="5"), mnist)
+
+
+def test_a_network_of_another_dataset_is_refused(saved, mnist, tmp_path):
+    (tmp_path / "network.npz").write_bytes((saved[0] / "network.npz").read_bytes())
+    config = json.loads((saved[0] / "config.json").read_text())
+    config["data"]["dataset"] = "kmnist"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(lab.InputError, match="trained on kmnist, not on mnist; add --dataset kmnist"):
+        load_network(tmp_path, lab.TrainingSettings(), mnist)
+
+
+def test_networks_of_two_kinds_are_not_averaged(saved, mnist, tmp_path):
+    settings = TrainSettings(training=lab.TrainingSettings(hidden="4"))
+    with lab.new_run(tmp_path, "train", settings, {}) as run:
+        run.save_network(network_of(settings.training, mnist).init(jax.random.key(0)))
+    with pytest.raises(lab.InputError, match="784-5-10 relu, 784-4-10 relu"):
+        lab.compare(lab.CompareSettings(checkpoint=(saved[0], run.path), **SMALL), mnist)
+
+
+def test_a_network_of_ones_own_is_trained_and_compared(mine, mnist):
+    """A network given with its parameters starts from them, for every seed."""
+    found = {}
+    for name in ("make", "pair"):
+        training = lab.TrainingSettings(network=f"{mine}:{name}")
+        found[name] = lab.compare(lab.CompareSettings(training=training, seeds=2, stages="0,20", **SMALL), mnist)
+        assert found[name].attrs["network"] == {"make": "tanh", "pair": "pair"}[name]
+        accuracy = found[name]["test_accuracy"].values
+        assert (accuracy[:, 1] > accuracy[:, 0] + 0.1).all()
+        assert found[name].sizes["layer"] == 2
+    start = {name: one["layer_norm"].isel(stage=0).sel(objective="cross_entropy") for name, one in found.items()}
+    assert (start["make"].isel(layer=0) == 0).all()  # the second layer starts at 0: nothing comes through
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("narrow", r"must give logits \[2, 10\] for images \[2, 784\]"),
+        ("whole", "must be real numbers; some are int32"),
+        ("number", r"must return a lab\.Network, or \(parameters, apply\).*got int"),
+        ("broken", "fails: RuntimeError: no weights here"),
+        ("none", "unknown network 'none'"),
+    ],
+)
+def test_what_is_no_network_is_said_at_once(mine, name, message):
+    with pytest.raises(lab.InputError, match=message):
+        own_network(f"{mine}:{name}", pixels=784, classes=10)
+
+
+@pytest.mark.parametrize(("text", "message"), [("mine", "as in path/to/mine.py:make"), ("no/file.py:make", "no file")])
+def test_what_is_no_file_is_said_at_once(text, message):
+    with pytest.raises(lab.InputError, match=message):
+        own_network(text, pixels=784, classes=10)
