@@ -314,7 +314,7 @@ def wrong_place(world: World) -> Any:
 
 
 def gram_matrix(world: World) -> Any:
-    """5. Cosines predicted from bins of the margin against exact ones."""
+    """5. Cosines predicted from nodes on the margin axis against exact ones."""
     (images, labels), widths, network = world.batch, np.geomspace(0.1, 10, 9), world.network
     losses, keys = [lab.objective(name) for name in LOSSES + MORE_LOSSES], ["smoothed_error", *HARD]
     hard = {(name, width): lab.smoothed_error(HARD[name], width, "max") for name in HARD for width in widths}
@@ -344,7 +344,7 @@ def gram_matrix(world: World) -> Any:
     )
     print({f"{name} T={width:.2g}": round(error, 3) for (name, width), error in worst.items()})
 
-    channels = axes("exact cosine", "cosine from the bins", (-0.7, 1.02), (-0.7, 1.02))
+    channels = axes("exact cosine", "cosine from the nodes", (-0.7, 1.02), (-0.7, 1.02))
     black = chart(pairs).mark_circle(color="black", size=7, opacity=1).encode(**channels)
     left = drawn(seen, channels, keys, "dot") + black
     rows, ticks = [{"x": w, "y": error, "key": name} for (name, w), error in worst.items()], [0.001, 0.01, 0.1, 1]

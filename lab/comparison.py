@@ -18,7 +18,7 @@ from lab.batches import ORDERS, shuffled
 from lab.catalogue import objective
 from lab.data import Dataset, Split
 from lab.errors import InputError
-from lab.measurement import BATCH_SIZES, MARGIN_EDGES, MARGINS, QUANTILES, Batch, measure
+from lab.measurement import BATCH_SIZES, MARGIN_EDGES, QUANTILES, Batch, measure
 from lab.metrics import evaluate
 from lab.networks import Network
 from lab.objectives import Objective
@@ -230,7 +230,6 @@ def _labelled(
             "offset": LINE_OFFSETS,
             "quantile": list(QUANTILES),
             "batch_size": list(BATCH_SIZES),
-            "margin_of": list(MARGINS),
         },
         attrs={
             "data": data.description,

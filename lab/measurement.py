@@ -39,6 +39,7 @@ NODES = 64  # of the margin Gram matrix
 BEST_NODES = 16  # of the best weight
 CHAPTER = ("cross_entropy", "squared_error")  # the losses that other gradients are explained by
 MARGINS = {"soft": soft_margin, "hard": hard_margin}
+REFERENCES = {"soft": "cross_entropy", "hard": "sigmoid_margin"}  # whose cosines the nodes are tried on
 
 
 class Batch(NamedTuple):
@@ -220,13 +221,14 @@ def _of_margins(
     """What a few nodes of the margin axis say: how exactly, and which weight over them would be the best."""
     nodes = min(NODES, len(own.labels))
     of_nodes = partial(_nodes, network, parameters, own, held_out, gradients, nodes=nodes, precision=precision)
-    errors, found = [], {}
-    for of in MARGINS:
+    names, errors, found = [str(one) for one in objectives], np.full(len(objectives), np.nan), {}
+    for of, other in REFERENCES.items():
         few, slopes, alignment = of_nodes(of=of)
-        chosen = [i for i, one in enumerate(objectives) if _is_wide(one, of)]
-        exact = np.asarray(cosine)[np.ix_(chosen, chosen)]
-        off = np.abs(_predicted_cosine(few, [objectives[i] for i in chosen], precision) - exact) if chosen else exact
-        errors.append(np.max(off[np.isfinite(off)], initial=0.0) if np.isfinite(off).any() else np.nan)
+        chosen = np.array([i for i, one in enumerate(objectives) if _is_of(one, of)])
+        if other in names:
+            predicted = _predicted_cosine(few, [objectives[i] for i in chosen], precision)
+            place = names.index(other)
+            errors[chosen] = np.abs(predicted[:, list(chosen).index(place)] - np.asarray(cosine)[chosen, place])
         if of == "soft":
             inner, towards = np.asarray(few.inner, dtype=float), np.asarray(slopes, dtype=float)
             # Straight between a few nodes only: a weight with all of them would be fitted to the noise of the examples.
@@ -242,7 +244,7 @@ def _of_margins(
                 "node_weight": weight / (np.sqrt(max(weight @ inner @ weight, 0.0)) or 1.0),
                 "node_margin": few.margins,
             }
-    return found | {"margin_gram_error": np.array(errors)}
+    return found | {"margin_gram_error": errors}
 
 
 @partial(jax.jit, static_argnames="precision")
@@ -287,11 +289,8 @@ def _nodes(
     return few, slopes, sum(products[1:], start=products[0])
 
 
-def _is_wide(one: Objective, of: str) -> bool:
-    """Whether an objective is a function of this margin (the soft one at T = 1), and no kernel narrower than 1."""
+def _is_of(one: Objective, of: str) -> bool:
+    """Whether an objective is a function of this margin: the hard one, or the soft one at T = 1."""
     form = one.definition.margin_form
-    if form is None or form.of != of:
-        return False
-    cold = form.kernel is not None and float(one.parameters[form.kernel[0]]) < 1
     temperature = one.parameters.get("rival_temperature", one.parameters.get("temperature", 1.0))
-    return not cold and (of == "hard" or float(temperature) == 1)
+    return form is not None and form.of == of and (of == "hard" or float(temperature) == 1)

@@ -216,9 +216,9 @@ QUANTITIES: dict[str, Quantity] = {
     "margin_gram_error": Quantity(
         "error of the margin Gram matrix",
         "",
-        ("margin_of",),
-        "Largest error of the cosines that 64 nodes on the margin axis predict, for losses of that margin and kernels "
-        "of width 1 or more.",
+        _PER,
+        "How far off its cosine with cross entropy (on the hard margin: with sigmoid_margin) is when it is read off 64 "
+        "nodes on the margin's axis: below 0.01 for losses and smooth kernels of width 1 or more.",
     ),
     "best_weight": Quantity(
         "best weight",
@@ -316,6 +316,7 @@ COLUMNS = (
     Column("proj", "projection", _WITH, digits=".2g", note="How much of cross entropy's gradient is in it."),
     Column("|g|", "norm", {}, digits=".2g"),
     Column("step", "gain_length", {}, digits=".2g"),
+    Column("Gram", "margin_gram_error", {}, digits=".2g"),
     Column("pred", "predicted", {}, digits=".2g"),
     Column("real", "realised", {}, digits=".2g"),
 )

@@ -16,6 +16,10 @@ NAMES = ("cross_entropy", "squared_error", "expected_error", "gaussian_margin")
 NETWORK = lab.mlp([4], pixels=3, classes=3)
 LINEAR = lab.mlp([], pixels=3, classes=3)
 KEY = jax.random.key(7)
+# As the module says: compiled in one piece, the product being part of the program.
+top_eigenvalues = jax.jit(curvature.top_eigenvalues, static_argnums=0, static_argnames=("count", "steps", "vectors"))
+trace = jax.jit(curvature.trace, static_argnums=0, static_argnames="samples")
+spectral_density = jax.jit(curvature.spectral_density, static_argnums=0, static_argnames=("probes", "steps"))
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -68,7 +72,7 @@ def test_hessian_vector_against_differences_of_the_gradient(name):
     @jax.jit
     def gradient(t):
         moved = jax.tree.map(lambda x, v: x + t * v, parameters, vector)
-        stack = lab.objective_gradients(NETWORK.apply, moved, images, labels, [objective]).gradients
+        stack = lab.objective_gradients(NETWORK, moved, images, labels, [objective]).gradients
         return ravel_pytree(stack)[0]
 
     found = jax.jit(curvature.hessian_vector, static_argnums=0)(
@@ -118,11 +122,11 @@ def test_accuracy_has_no_curvature():
     parameters, images, labels = problem(NETWORK)
     zero_one = lab.objective("zero_one")
     product = partial(curvature.hessian_vector, NETWORK.apply, parameters, images, labels, zero_one)
-    found = curvature.top_eigenvalues(product, parameters, key=KEY, count=2, steps=10)
+    found = top_eigenvalues(product, parameters, key=KEY, count=2, steps=10)
     for end in found:
         assert not end.values.any() and not end.residuals.any() and end.converged.all()
-    assert curvature.trace(product, parameters, key=KEY) == (0, 0)
-    density = curvature.spectral_density(product, parameters, key=KEY, steps=10)
+    assert trace(product, parameters, key=KEY) == (0, 0)
+    density = spectral_density(product, parameters, key=KEY, steps=10)
     assert float(density.mass) == pytest.approx(1, abs=1e-6)
     assert float(density.grid[jnp.argmax(density.density)]) == pytest.approx(0, abs=0.01)
 
@@ -130,7 +134,7 @@ def test_accuracy_has_no_curvature():
 def test_top_eigenvalues_are_numpys(hessian):
     product, parameters, matrix = hessian
     expected, size = np.linalg.eigvalsh(matrix), len(matrix)
-    found = curvature.top_eigenvalues(product, parameters, key=KEY, count=3, steps=size, vectors=True)
+    found = top_eigenvalues(product, parameters, key=KEY, count=3, steps=size, vectors=True)
     scale = np.abs(expected).max()
     for end, wanted in ((found.highest, expected[::-1][:3]), (found.lowest, expected[:3])):
         np.testing.assert_allclose(end.values, wanted, atol=1e-12 * scale)
@@ -146,19 +150,19 @@ def test_top_eigenvalues_are_numpys(hessian):
 def test_too_few_steps_say_so():
     """The residual is honest: some true eigenvalue is no farther away than that."""
     values = np.linspace(-1, 1, 300) ** 3
-    found = curvature.top_eigenvalues(*diagonal(values), key=KEY, count=2, steps=6)
+    found = top_eigenvalues(*diagonal(values), key=KEY, count=2, steps=6)
     for end in found:
         assert not end.converged.any()
         for value, residual in zip(end.values, end.residuals, strict=True):
             assert 1e-4 < residual and np.abs(values - float(value)).min() <= residual
-    enough = curvature.top_eigenvalues(*diagonal(values), key=KEY, count=2, steps=120)
+    enough = top_eigenvalues(*diagonal(values), key=KEY, count=2, steps=120)
     assert all(end.converged.all() for end in enough)
     np.testing.assert_allclose(enough.highest.values, values[::-1][:2], atol=1e-10)
 
 
 def test_a_pair_of_opposite_eigenvalues_is_shown_at_both_ends():
     values = np.concatenate([[5.0, -5.0], np.linspace(-0.5, 0.5, 98)])
-    found = curvature.top_eigenvalues(*diagonal(values), key=KEY, count=1, steps=30, vectors=True)
+    found = top_eigenvalues(*diagonal(values), key=KEY, count=1, steps=30, vectors=True)
     assert float(found.highest.values[0]) == pytest.approx(5, abs=1e-12)
     assert float(found.lowest.values[0]) == pytest.approx(-5, abs=1e-12)
     np.testing.assert_allclose(np.abs(found.highest.vectors[0]), np.eye(100)[0], atol=1e-10)
@@ -169,8 +173,11 @@ def test_a_pair_of_opposite_eigenvalues_is_shown_at_both_ends():
 def test_no_ghosts_in_float32():
     """Without orthogonalising, converged eigenvalues come back as copies after some dozens of steps."""
     values = np.concatenate([np.linspace(-1, 1, 400), [30.0, 40.0, 50.0]]).astype(np.float32)
-    product = lambda v: jnp.asarray(values) * v  # noqa: E731
-    found = curvature.top_eigenvalues(product, jnp.zeros(403, jnp.float32), key=KEY, count=4, steps=100)
+
+    def product(v):
+        return jnp.asarray(values) * v
+
+    found = top_eigenvalues(product, jnp.zeros(403, jnp.float32), key=KEY, count=4, steps=100)
     assert found.highest.values.dtype == jnp.float32
     np.testing.assert_allclose(found.highest.values[:3], [50, 40, 30], rtol=1e-6)
     assert float(found.highest.values[3]) < 1.001
@@ -183,7 +190,7 @@ def test_an_invariant_subspace_is_left_for_the_next(values):
     All vectors are still orthogonal to all others, up to rounding.
     """
     values = np.sort(np.repeat(values, 24 // len(values)))
-    found = curvature.top_eigenvalues(*diagonal(values), key=KEY, count=24, steps=50, vectors=True)
+    found = top_eigenvalues(*diagonal(values), key=KEY, count=24, steps=50, vectors=True)
     np.testing.assert_allclose(found.highest.values, values[::-1], atol=1e-12)
     np.testing.assert_allclose(found.lowest.values, values, atol=1e-12)
     assert found.highest.converged.all()
@@ -194,9 +201,7 @@ def test_tiny_curvature_is_not_taken_for_none():
     """Eigenvalues whose squares are below float32's range are as good as others."""
     values = jnp.linspace(-1, 1, 50, dtype=jnp.float32) ** 3
     size = jnp.zeros(50, jnp.float32)
-    one, small = (
-        curvature.top_eigenvalues(lambda v, c=c: c * values * v, size, key=KEY, count=2, steps=50) for c in (1, 2**-90)
-    )
+    one, small = (top_eigenvalues(lambda v, c=c: c * values * v, size, key=KEY, count=2, steps=50) for c in (1, 2**-90))
     np.testing.assert_allclose(small.highest.values * 2.0**90, one.highest.values, rtol=1e-5)
     assert small.highest.converged.all()
 
@@ -204,7 +209,7 @@ def test_tiny_curvature_is_not_taken_for_none():
 @pytest.mark.parametrize("hessian", ["cross_entropy", "expected_error"], indirect=True)
 def test_trace_is_within_its_error(hessian):
     product, parameters, matrix = hessian
-    found = curvature.trace(product, parameters, key=KEY, samples=200)
+    found = trace(product, parameters, key=KEY, samples=200)
     assert abs(float(found.value) - np.trace(matrix)) < 4 * float(found.standard_error)
     beside = matrix - np.diag(np.diag(matrix))
     expected = np.sqrt(2 * (beside**2).sum() / 200)
@@ -212,9 +217,9 @@ def test_trace_is_within_its_error(hessian):
 
 
 def test_trace_of_a_diagonal_is_exact():
-    found = curvature.trace(*diagonal(np.full(10, 3.0)), key=KEY, samples=4)
+    found = trace(*diagonal(np.full(10, 3.0)), key=KEY, samples=4)
     assert (float(found.value), float(found.standard_error)) == (30, 0)
-    other = curvature.trace(*diagonal(np.arange(10)), key=KEY, samples=7)
+    other = trace(*diagonal(np.arange(10)), key=KEY, samples=7)
     assert float(other.value) == pytest.approx(45, rel=1e-14) and float(other.standard_error) < 1e-12
 
 
@@ -222,10 +227,10 @@ def test_trace_of_a_diagonal_is_exact():
 def test_density_integrates_to_one_and_has_the_traces_mean(hessian):
     product, parameters, matrix = hessian
     size = len(matrix)
-    found = curvature.spectral_density(product, parameters, key=KEY, probes=20, steps=size)
+    found = spectral_density(product, parameters, key=KEY, probes=20, steps=size)
     assert float(found.mass) == pytest.approx(1, abs=0.001)
     np.testing.assert_allclose(found.weights.sum(axis=1), 1, rtol=1e-12)
-    same_probes = curvature.trace(product, parameters, key=KEY, samples=20)
+    same_probes = trace(product, parameters, key=KEY, samples=20)
     mean = np.trapezoid(found.grid * found.density, found.grid)
     assert mean == pytest.approx(float(same_probes.value) / size, abs=1e-4 * float(found.grid[-1]))
     means = (found.weights * found.nodes).sum(axis=1)
@@ -242,19 +247,19 @@ def test_density_of_a_diagonal_is_where_its_eigenvalues_are():
     """Two heaps of 30 and 70 % of the eigenvalues; the Lanczos steps end where there are no more."""
     values = np.repeat([-1.0, 2.0], [30, 70])
     grid = jnp.linspace(-2, 3, 2001)
-    found = curvature.spectral_density(*diagonal(values), key=KEY, steps=40, grid=grid, width=0.05)
+    found = spectral_density(*diagonal(values), key=KEY, steps=40, grid=grid, width=0.05)
     expected = (
         np.exp(-(((np.asarray(grid)[:, None] - [-1, 2]) / 0.05) ** 2) / 2) @ [0.3, 0.7] / (0.05 * np.sqrt(2 * np.pi))
     )
     np.testing.assert_allclose(found.density, expected, atol=1e-9)
     np.testing.assert_allclose(found.standard_error, 0, atol=1e-9)
     assert float(found.mass) == pytest.approx(1, abs=1e-6)
-    half = curvature.spectral_density(*diagonal(values), key=KEY, grid=jnp.linspace(0, 3, 2001), width=0.05)
+    half = spectral_density(*diagonal(values), key=KEY, grid=jnp.linspace(0, 3, 2001), width=0.05)
     assert float(half.mass) == pytest.approx(0.7, abs=1e-6)  # a grid that is too short is said
 
 
 def test_density_of_a_multiple_of_the_identity_is_one_heap():
-    found = curvature.spectral_density(*diagonal(np.full(20, 4.0)), key=KEY)
+    found = spectral_density(*diagonal(np.full(20, 4.0)), key=KEY)
     assert float(found.mass) == pytest.approx(1, abs=1e-6)
     assert float(found.grid[jnp.argmax(found.density)]) == pytest.approx(4, abs=1e-3)
 

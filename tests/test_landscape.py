@@ -28,11 +28,17 @@ def batch():
     return jnp.asarray(rng.random((40, 20)), dtype=float), jnp.asarray(rng.integers(0, 4, 40))
 
 
+@jax.jit
+def accuracy(theta, images, labels):
+    return lab.accuracy(NETWORK.apply(theta, images), labels)
+
+
 @pytest.fixture
 def value(batch):
     return landscape.slice_values(NETWORK.apply, *batch, OBJECTIVES)
 
 
+@jax.jit
 def directions(parameters):
     keys = jax.random.split(jax.random.key(1), 2)
     return [landscape.filter_normalised(landscape.random_direction(parameters, key=key), parameters) for key in keys]
@@ -82,7 +88,7 @@ def test_accuracy_on_a_slice_is_exact(parameters, value, batch):
     direction, offsets = landscape.random_direction(parameters, key=jax.random.key(2)), np.linspace(-3, 3, 41)
     found = landscape.line(value, parameters, direction, jnp.asarray(offsets))
     moved = [jax.tree.map(lambda x, d, t=t: x + t * d, parameters, direction) for t in offsets]
-    expected = [lab.accuracy(NETWORK.apply(theta, batch[0]), batch[1]) for theta in moved]
+    expected = [accuracy(theta, *batch) for theta in moved]
     assert found.accuracy.tolist() == [float(one) for one in expected]
     assert len(set(found.accuracy.tolist())) > 3
     np.testing.assert_allclose(found.objectives[:, 0], 1 - found.accuracy, rtol=1e-6, atol=1e-7)  # zero_one
@@ -135,7 +141,7 @@ def test_derivatives_along_a_line(parameters, batch, float64):
 def test_the_gradients_direction_falls_as_fast_as_its_length(parameters, batch):
     """Along g / |g| the loss changes by |g| per unit: the gradient is one of the directions."""
     loss = lab.objective("cross_entropy")
-    gradient = jax.grad(lambda theta: jnp.mean(loss(NETWORK.apply(theta, batch[0]), batch[1])))(parameters)
+    gradient = jax.jit(jax.grad(lambda theta: jnp.mean(loss(NETWORK.apply(theta, batch[0]), batch[1]))))(parameters)
     value = landscape.slice_values(NETWORK.apply, *batch, [loss])
     _, slopes = landscape.line_derivatives(value, parameters, landscape.normalised(gradient), jnp.zeros(1))
     assert float(slopes.objectives[0, 0]) == pytest.approx(float(landscape.length(gradient)), rel=1e-5)
@@ -191,7 +197,7 @@ def test_filter_normalisation_gives_every_unit_the_networks_own_length(parameter
 
 def test_filter_normalisation_of_a_convolution():
     weights = jax.random.normal(jax.random.key(0), (6, 3, 5, 5))
-    found = landscape.filter_normalised(jnp.ones_like(weights), weights)
+    found = jax.jit(landscape.filter_normalised)(jnp.ones_like(weights), weights)
     np.testing.assert_allclose(
         np.linalg.norm(found.reshape(6, -1), axis=1), np.linalg.norm(weights.reshape(6, -1), axis=1), rtol=1e-6
     )

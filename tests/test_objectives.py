@@ -1,6 +1,7 @@
 """Objectives: values and gradients against hand-derived float64 NumPy, and the laws they obey."""
 
 import math
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -103,6 +104,45 @@ def value_and_slope(objective, logits, labels):
     return tuple(np.asarray(x) for x in _value_and_slope(objective, jnp.asarray(logits), jnp.asarray(labels)))
 
 
+@jax.jit
+def _everything(objectives, logits, labels):
+    return [_value_and_slope(one, logits, labels) for one in objectives]
+
+
+def everything(objectives, logits, labels):
+    """Values and slopes of each, from one compiled program."""
+    with jax.numpy_rank_promotion("raise"):
+        found = _everything(objectives, jnp.asarray(logits), jnp.asarray(labels))
+    return [tuple(np.asarray(x) for x in pair) for pair in found]
+
+
+def all_objectives():
+    """Those of SETTINGS, then those of whole batches."""
+    return [chosen(name, parameters) for name, parameters in [*SETTINGS, *((name, {}) for name in BATCH_ORACLES)]]
+
+
+@cache
+def of_all_settings(bits, extreme=False):
+    """Logits, labels, and values and slopes by setting, for each number of classes."""
+    found = []
+    with jax.enable_x64(bits == 64):
+        for logits, labels in (EXTREME if extreme else MILD).values():
+            logits, labels = np.array(logits, dtype=f"float{bits}"), np.array(labels)
+            found.append((logits, labels, everything(all_objectives(), logits, labels)))
+    return found
+
+
+@jax.jit
+def _values(objectives, logits, labels):
+    return [one(logits, labels) for one in objectives]
+
+
+def values(texts, logits, labels):
+    """The values of several objectives, by one compiled program."""
+    found = _values([lab.objective(text) for text in texts], jnp.asarray(logits), jnp.asarray(labels))
+    return dict(zip(texts, (np.asarray(one) for one in found), strict=True))
+
+
 def random_case(seed, size=64, classes=10, scale=3.0):
     rng = np.random.default_rng(seed)
     return rng.normal(0, scale, (size, classes)), rng.integers(0, classes, size)
@@ -113,34 +153,38 @@ def test_every_objective_has_an_oracle():
     assert {one.name for one in OWN if one.batch_form} == set(BATCH_ORACLES)
 
 
-@pytest.mark.parametrize(("name", "parameters"), SETTINGS, ids=identify)
-def test_value_and_gradient_in_float64(name, parameters, float64):
+EVERY_SETTING = pytest.mark.parametrize(
+    "setting", range(len(SETTINGS)), ids=[f"{name}-{identify(parameters)}" for name, parameters in SETTINGS]
+)
+
+
+@EVERY_SETTING
+def test_value_and_gradient_in_float64(setting):
+    name, parameters = SETTINGS[setting]
     absolute = 1e-7 if name == "gaussian_logit_noise" else 1e-12  # by quadrature
-    for logits, labels in MILD.values():
-        logits, labels = np.array(logits, dtype=float), np.array(labels)
+    for logits, labels, found in of_all_settings(64):
         expected_value, expected_slope = batch(name, logits, labels, **parameters)
-        value, slope = value_and_slope(chosen(name, parameters), logits, labels)
+        value, slope = found[setting]
         np.testing.assert_allclose(value, expected_value, rtol=1e-9, atol=absolute)
         np.testing.assert_allclose(slope, expected_slope, rtol=1e-9, atol=absolute)
 
 
-@pytest.mark.parametrize(("name", "parameters"), SETTINGS, ids=identify)
-def test_value_and_gradient_in_float32(name, parameters):
-    for logits, labels in MILD.values():
-        logits, labels = np.array(logits, dtype=np.float32), np.array(labels)
+@EVERY_SETTING
+def test_value_and_gradient_in_float32(setting):
+    name, parameters = SETTINGS[setting]
+    for logits, labels, found in of_all_settings(32):
         expected_value, expected_slope = batch(name, logits.astype(float), labels, **parameters)
-        with jax.numpy_rank_promotion("raise"):
-            value, slope = value_and_slope(chosen(name, parameters), logits, labels)
+        value, slope = found[setting]
         np.testing.assert_allclose(value, expected_value, rtol=5e-5, atol=5e-6)
         np.testing.assert_allclose(slope, expected_slope, rtol=5e-5, atol=5e-6)
 
 
-@pytest.mark.parametrize(("name", "parameters"), SETTINGS, ids=identify)
-def test_huge_logits_stay_finite_and_right(name, parameters):
-    for logits, labels in EXTREME.values():
-        logits, labels = np.array(logits, dtype=np.float32), np.array(labels)
+@EVERY_SETTING
+def test_huge_logits_stay_finite_and_right(setting):
+    name, parameters = SETTINGS[setting]
+    for logits, labels, found in of_all_settings(32, extreme=True):
         expected_value, expected_slope = batch(name, logits.astype(float), labels, **parameters)
-        value, slope = value_and_slope(chosen(name, parameters), logits, labels)
+        value, slope = found[setting]
         if name == "sum_exp":  # its values leave float32: infinite, and never NaN
             assert not np.isnan(slope).any()
             rows = (np.abs(expected_slope) < 3e38).all(axis=1)
@@ -171,6 +215,11 @@ def test_small_gradients_are_mathematics_not_rounding(name, lead):
 # -- whole batches -----------------------------------------------------------------------------------------------
 
 
+@jax.jit
+def mean_and_gradient(objective, logits, labels):
+    return jax.value_and_grad(lambda z: jnp.mean(objective(z, labels)))(logits)
+
+
 @pytest.mark.parametrize("name", BATCH_ORACLES)
 @pytest.mark.parametrize("temperature", [1.0, 0.3])
 @pytest.mark.parametrize("bits", [32, 64])
@@ -181,9 +230,7 @@ def test_objectives_of_a_batch(name, temperature, bits):
     value, slope = BATCH_ORACLES[name](logits.astype(f"float{bits}").astype(float), labels, temperature=temperature)
     with jax.enable_x64(bits == 64):
         objective = lab.objective(name, temperature=temperature)
-        found, gradient = jax.value_and_grad(lambda z: jnp.mean(objective(z, labels)))(
-            jnp.asarray(logits, f"f{bits // 8}")
-        )
+        found, gradient = mean_and_gradient(objective, jnp.asarray(logits, f"f{bits // 8}"), jnp.asarray(labels))
     tolerance = {"rtol": 1e-9, "atol": 1e-12} if bits == 64 else {"rtol": 5e-5, "atol": 5e-6}
     np.testing.assert_allclose(found, value, **tolerance)
     np.testing.assert_allclose(gradient, slope, **tolerance)
@@ -191,24 +238,30 @@ def test_objectives_of_a_batch(name, temperature, bits):
 
 def test_cold_objectives_of_a_batch_are_the_metrics():
     logits, labels = random_case(22, size=40, classes=4)
-    for name, metric in {"soft_balanced_error": lab.balanced_accuracy, "soft_macro_f1": lab.macro_f1}.items():
-        cold = lab.objective(name, temperature=1e-3)(logits, labels)
-        np.testing.assert_allclose(cold, 1 - metric(jnp.asarray(logits), jnp.asarray(labels)), atol=1e-5)
+    metrics = {"soft_balanced_error": lab.balanced_accuracy, "soft_macro_f1": lab.macro_f1}
+    cold = values([f"{name}:temperature=1e-3" for name in metrics], logits, labels)
+    for value, metric in zip(cold.values(), metrics.values(), strict=True):
+        np.testing.assert_allclose(value, 1 - metric(jnp.asarray(logits), jnp.asarray(labels)), atol=1e-5)
 
 
 def test_a_batch_objective_is_evaluated_over_all_the_data():
     """Not the mean over chunks: that is another number, by more than ten times its rounding."""
     rng = np.random.default_rng(23)
     images, labels = rng.integers(0, 256, (230, 3), dtype=np.uint8), rng.integers(0, 3, 230).astype(np.int32)
-    apply = lambda parameters, images: 4 * images  # noqa: E731
     macro = lab.objective("soft_macro_f1")
-    whole = float(jnp.mean(macro(apply(None, jnp.asarray(images) / 255), labels)))
+
+    def apply(parameters, images):
+        return 4 * images
+
+    @jax.jit
+    def mean(images, labels):
+        return jnp.mean(macro(apply(None, images / 255), labels))
+
+    whole = float(mean(images, labels))
     for batch_size in (50, 64, 230):
         found = lab.evaluate(apply, macro, None, images, labels, batch_size=batch_size)
         assert found["loss"] == pytest.approx(whole, abs=1e-6)
-    chunks = [
-        float(jnp.mean(macro(apply(None, images[i : i + 50] / 255), labels[i : i + 50]))) for i in range(0, 200, 50)
-    ]
+    chunks = [float(mean(images[i : i + 50], labels[i : i + 50])) for i in range(0, 200, 50)]
     assert abs(np.mean(chunks) - whole) > 1e-5
 
 
@@ -216,8 +269,13 @@ def test_a_batch_objective_is_evaluated_over_all_the_data():
 
 
 @jax.jit
-def everything(objectives, logits, labels):
-    return lab.cotangents(objectives, logits, labels)
+def weights(objectives, logits, labels):
+    """w at the margin of each, None if it is no function of one."""
+    forms = [one.definition.margin_form for one in objectives]
+    return [
+        one.weight(form.margin(logits, labels, **one.parameters)) if form and form.of != "top-k" else None
+        for one, form in zip(objectives, forms, strict=True)
+    ]
 
 
 def drawn_parameters(definition, draw):
@@ -235,7 +293,7 @@ def drawn_parameters(definition, draw):
 @settings(deadline=None, max_examples=40)
 @given(
     seed=st.integers(0, 2**32 - 1),
-    shape=st.sampled_from([(2, 1), (3, 4), (10, 1), (100, 3)]),  # few: each is compiled anew
+    shape=st.sampled_from([(2, 2), (3, 8), (10, 3), (100, 3)]),  # few, and those of MILD: each is compiled anew
     scale=st.sampled_from([0.1, 3.0, 30.0]),
     shift=st.floats(-50, 50),
 )
@@ -244,30 +302,21 @@ def test_laws(seed, shape, scale, shift):
     logits, labels = random_case(seed, size, classes, scale)
     draw = np.random.default_rng([seed, 1])
     with jax.enable_x64(True):
-        objectives = [one.make(**drawn_parameters(one, draw)) for one in OWN]
-        value, slope = (np.asarray(x) for x in everything(objectives, logits, labels))
-        moved = [np.asarray(x) for x in everything(objectives, logits + shift, labels)]
-    for i, objective in enumerate(objectives):
-        said = f"{objective} on {logits.tolist()} {labels.tolist()}"
-        assert np.isfinite(slope[i]).all() or objective.name == "sum_exp", said
-        if not objective.definition.has("invariant") or not np.isfinite(value[i]).all():
+        objectives = [one.definition.make(**drawn_parameters(one.definition, draw)) for one in all_objectives()]
+        found, moved = (everything(objectives, logits + by, labels) for by in (0.0, shift))
+        weight = weights(objectives, logits, labels)
+    for objective, (value, slope), (moved_value, moved_slope), w in zip(objectives, found, moved, weight, strict=True):
+        at = logits, labels
+        assert np.isfinite(slope).all() or objective.name == "sum_exp", (str(objective), at)
+        if not objective.definition.has("invariant") or not np.isfinite(value).all():
             continue
-        size = 1 + np.abs(slope[i]).max()
-        assert np.allclose(slope[i].sum(axis=1), 0, atol=1e-9 * size), said
-        assert np.allclose(moved[0][i], value[i], rtol=1e-7, atol=1e-9), said
-        assert np.allclose(moved[1][i], slope[i], rtol=1e-6, atol=1e-9 * size), said
-        form = objective.definition.margin_form
-        if form and form.of != "top-k":
-            expected = -_weights(objective, logits, labels)[:, None] * margin_direction(objective, logits, labels)
-            assert np.allclose(slope[i], expected, rtol=1e-7, atol=1e-10 * size), f"{said} of {form.of}"
-
-
-def _weights(objective, logits, labels):
-    with jax.enable_x64(True):
-        margin = objective.definition.margin_form.margin(
-            jnp.asarray(logits), jnp.asarray(labels), **objective.parameters
-        )
-        return np.asarray(objective.weight(margin))
+        size = 1 + np.abs(slope).max()
+        assert np.allclose(slope.sum(axis=1), 0, atol=1e-9 * size), (str(objective), at)
+        assert np.allclose(moved_value, value, rtol=1e-7, atol=1e-9), (str(objective), at)
+        assert np.allclose(moved_slope, slope, rtol=1e-6, atol=1e-9 * size), (str(objective), at)
+        if w is not None:
+            expected = -np.asarray(w)[:, None] * margin_direction(objective, logits, labels)
+            assert np.allclose(slope, expected, rtol=1e-7, atol=1e-10 * size), (str(objective), at)
 
 
 def margin_direction(objective, logits, labels):
@@ -290,53 +339,97 @@ def margin_direction(objective, logits, labels):
     return own - exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_both_label_forms_agree(name):
+@pytest.fixture(scope="module")
+def in_both_label_forms():
+    """The values of every objective, of class numbers and of one-hot rows."""
     logits, labels = random_case(1, size=4)
-    objective = lab.objective(name)
-    np.testing.assert_array_equal(objective(logits, labels), objective(logits, np.eye(10)[labels]))
+    return values(NAMES, logits, labels), values(NAMES, logits, np.eye(10)[labels])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_both_label_forms_agree(name, in_both_label_forms):
+    of_numbers, of_rows = in_both_label_forms
+    np.testing.assert_array_equal(of_numbers[name], of_rows[name])
+
+
+@jax.jit
+def _phi_and_weights(objectives, margins):
+    return {
+        one.name: (one.definition.margin_form.phi(margins, **one.parameters), one.weight(margins)) for one in objectives
+    }
+
+
+def phi_and_weights(objectives, margins):
+    """phi(m) and w(m) of each, by name, in float64."""
+    with jax.enable_x64(True):
+        return jax.tree.map(np.asarray, _phi_and_weights(objectives, jnp.asarray(margins)))
+
+
+@pytest.fixture(scope="module")
+def around_margins():
+    """phi and w of every objective that has them, at some margins, and a step h to either side."""
+    margins, h = np.concatenate([np.linspace(-8, 8, 37) + 0.013, [-25.0, 25.0]]), 1e-6
+    with jax.enable_x64(True):
+        objectives = [lab.objective(name) for name in MARGIN_NAMES]
+    return *(phi_and_weights(objectives, margins + step) for step in (-h, 0.0, h)), h
 
 
 @pytest.mark.parametrize("name", MARGIN_NAMES)
-def test_weight_function_is_minus_the_slope_of_phi(name, float64):
+def test_weight_function_is_minus_the_slope_of_phi(name, around_margins):
     """DESIGN 2.1: w is checked against central differences of phi."""
-    objective = lab.objective(name)
-    form = objective.definition.margin_form
-    margins = jnp.concatenate([jnp.linspace(-8, 8, 37) + 0.013, jnp.array([-25.0, 25.0])])
-    h = 1e-6
-    slope = (form.phi(margins + h, **objective.parameters) - form.phi(margins - h, **objective.parameters)) / (2 * h)
-    scale = float(jnp.abs(slope).max())  # exp(25) for sum_exp
-    np.testing.assert_allclose(objective.weight(margins), -slope, rtol=1e-6, atol=1e-9 * max(1.0, scale))
+    behind, here, ahead, h = around_margins
+    slope = (ahead[name][0] - behind[name][0]) / (2 * h)
+    scale = np.abs(slope).max()  # exp(25) for sum_exp
+    np.testing.assert_allclose(here[name][1], -slope, rtol=1e-6, atol=1e-9 * max(1.0, scale))
+
+
+M = np.linspace(-6, 6, 41) + 0.01
+
+
+@pytest.fixture(scope="module")
+def of_m():
+    """Every objective that is a function of a margin, and its weights at the margins M, by name."""
+    with jax.enable_x64(True):
+        objectives = [lab.objective(name, **{"k": 0.3} if name == "truncated_gce" else {}) for name in MARGIN_NAMES]
+    found = phi_and_weights(objectives, M)
+    return {one.name: (one, found[one.name][1]) for one in objectives}
 
 
 @pytest.mark.parametrize("name", MARGIN_NAMES)
-def test_weight_in_words_is_the_weight(name, float64):
+def test_weight_in_words_is_the_weight(name, of_m, float64):
     """What the documentation prints as w is evaluated as it stands."""
-    objective = lab.objective(name, **{"k": 0.3} if name == "truncated_gce" else {})
-    m = np.linspace(-6, 6, 41) + 0.01
-    values = {SYMBOLS.get(key, key): float(x) for key, x in objective.parameters.items()}
-    width = values.get("width", values.get("T", values.get("sigma", 1.0)))
-    sigmoid = lambda x: 1 / (1 + np.exp(-x))  # noqa: E731
+    objective, weight = of_m[name]
+    given = {SYMBOLS.get(key, key): float(x) for key, x in objective.parameters.items()}
+    width = given.get("width", given.get("T", given.get("sigma", 1.0)))
+
+    def sigmoid(x):
+        return 1 / (1 + np.exp(-x))
+
     numpy = {one: getattr(np, one) for one in ("exp", "log", "sqrt", "pi", "abs", "minimum", "maximum")}
     said = eval(
         objective.definition.margin_form.text,
         {},
-        numpy | {"sigmoid": sigmoid} | values | {"m": m, "u": m / width, "p": sigmoid(m / values.get("T", 1.0))},
+        numpy | {"sigmoid": sigmoid} | given | {"m": M, "u": M / width, "p": sigmoid(M / given.get("T", 1.0))},
     )
-    np.testing.assert_allclose(np.broadcast_to(said, m.shape), objective.weight(jnp.asarray(m)), rtol=1e-9)
+    np.testing.assert_allclose(np.broadcast_to(said, M.shape), weight, rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", [*SMOOTHED, "gaussian_margin", "gaussian_logit_noise", "smoothed_error"])
-def test_cold_surrogates_become_the_error_rate(name):
-    """T -> 0 gives zero_one, wherever the margin is not 0."""
+COLD = (*SMOOTHED, "gaussian_margin", "gaussian_logit_noise", "smoothed_error")
+
+
+@pytest.fixture(scope="module")
+def cold():
+    """The error, and all of COLD at 1e-3, in the order of their names."""
     logits, labels = random_case(5)
-    widths = [one for one in lab.objective(name).parameters]
-    cold = lab.objective(name, **dict.fromkeys(widths, 1e-3))(logits, labels)
-    np.testing.assert_allclose(cold, lab.objective("zero_one")(logits, labels), atol=1e-3)
+    widths = [",".join(f"{one}=1e-3" for one in lab.objective(name).parameters) for name in COLD]
+    found = values(["zero_one", *(f"{name}:{text}" for name, text in zip(COLD, widths, strict=True))], logits, labels)
+    return dict(zip(("zero_one", *COLD), found.values(), strict=True))
 
 
-def of(text, logits, labels):
-    return np.asarray(lab.objective(text)(logits, labels))
+@pytest.mark.parametrize("name", COLD)
+def test_cold_surrogates_become_the_error_rate(name, cold):
+    """T -> 0 gives zero_one, wherever the margin is not 0."""
+    np.testing.assert_allclose(cold[name], cold["zero_one"], atol=1e-3)
 
 
 IDENTITIES = {
@@ -369,31 +462,31 @@ IDENTITIES = {
 }
 
 
+@pytest.fixture(scope="module")
+def sides():
+    """The values of both sides of every identity."""
+    texts = {text: None for left, _, right in IDENTITIES.values() for text in (left, right)}
+    with jax.enable_x64(True):
+        return values(texts, *random_case(7, scale=0.7))
+
+
 @pytest.mark.parametrize("identity", IDENTITIES)
-def test_identities(identity, float64):
+def test_identities(identity, sides):
     left, factor, right = IDENTITIES[identity]
-    logits, labels = random_case(7, scale=0.7)
     truncated = "truncated" in left or "taylor at 2000" in identity
-    np.testing.assert_allclose(
-        of(left, logits, labels), factor * of(right, logits, labels), rtol=1e-3 if truncated else 1e-10, atol=1e-12
-    )
+    np.testing.assert_allclose(sides[left], factor * sides[right], rtol=1e-3 if truncated else 1e-10, atol=1e-12)
+
+
+LIMITS = {"gce:q=1e-6": 1e-4, "phuber_ce:tau=1e30": 1e-12, "bi_tempered:t1=0.999999,t2=1.000001": 1e-3}
 
 
 def test_limits(float64):
-    logits, labels = random_case(7)
-    np.testing.assert_allclose(of("gce:q=1e-6", logits, labels), of("cross_entropy", logits, labels), rtol=1e-4)
-    np.testing.assert_allclose(
-        of("phuber_ce:tau=1e30", logits, labels), of("cross_entropy", logits, labels), rtol=1e-12
-    )
-    np.testing.assert_allclose(
-        of("bi_tempered:t1=0.999999,t2=1.000001", logits, labels), of("cross_entropy", logits, labels), rtol=1e-3
-    )
-    two, side = random_case(8, classes=2)
-    np.testing.assert_allclose(
-        of("gaussian_logit_noise:sigma=0.5", two, side),
-        of(f"gaussian_margin:sigma={0.5 * 2**0.5!r}", two, side),
-        atol=1e-12,
-    )
+    found = values(["cross_entropy", *LIMITS], *random_case(7))
+    for text, tolerance in LIMITS.items():
+        np.testing.assert_allclose(found[text], found["cross_entropy"], rtol=tolerance, err_msg=text)
+    texts = ["gaussian_logit_noise:sigma=0.5", f"gaussian_margin:sigma={0.5 * 2**0.5!r}"]
+    noise, margin = values(texts, *random_case(8, classes=2)).values()
+    np.testing.assert_allclose(noise, margin, atol=1e-12)
 
 
 def test_expected_error_is_a_sigmoid_of_the_soft_margin(float64):
@@ -415,18 +508,23 @@ def test_cross_entropy_pays_for_every_threshold(float64):
 
 def test_agrees_with_optax():
     logits, labels = (jnp.asarray(x, dtype) for x, dtype in zip(random_case(9), (jnp.float32, jnp.int32), strict=True))
-    one_hot = jax.nn.one_hot(labels, 10)
     losses = optax.losses
-    peers = {
-        "cross_entropy": losses.softmax_cross_entropy_with_integer_labels(logits, labels),
-        "crammer_singer": losses.multiclass_hinge_loss(logits, labels),
-        "perceptron": losses.multiclass_perceptron_loss(logits, labels),
-        "sparsemax": losses.multiclass_sparsemax_loss(logits, labels),
-        "poly1": losses.poly_loss_cross_entropy(logits, one_hot),
-        "label_smoothing_ce": losses.softmax_cross_entropy(logits, optax.smooth_labels(one_hot, 0.1)),
-    }
-    for name, expected in peers.items():
-        np.testing.assert_allclose(lab.objective(name)(logits, labels), expected, rtol=1e-5, atol=1e-5, err_msg=name)
+
+    @jax.jit
+    def of_optax(logits, labels):
+        one_hot = jax.nn.one_hot(labels, 10)
+        return {
+            "cross_entropy": losses.softmax_cross_entropy_with_integer_labels(logits, labels),
+            "crammer_singer": losses.multiclass_hinge_loss(logits, labels),
+            "perceptron": losses.multiclass_perceptron_loss(logits, labels),
+            "sparsemax": losses.multiclass_sparsemax_loss(logits, labels),
+            "poly1": losses.poly_loss_cross_entropy(logits, one_hot),
+            "label_smoothing_ce": losses.softmax_cross_entropy(logits, optax.smooth_labels(one_hot, 0.1)),
+        }
+
+    peers = of_optax(logits, labels)
+    for name, found in values(peers, logits, labels).items():
+        np.testing.assert_allclose(found, peers[name], rtol=1e-5, atol=1e-5, err_msg=name)
 
 
 def test_the_quadrature_of_many_classes_that_nearly_tie(float64):
@@ -441,7 +539,7 @@ def test_the_quadrature_of_many_classes_that_nearly_tie(float64):
 @pytest.mark.parametrize("temperature", [1.0, 1.2, 2.0, 4.0, 10.0])
 def test_the_tempered_softmax_converges(temperature, float64):
     for logits in (random_case(25, 8, 100)[0], np.array([[1e3, -1e3, 0.0]]), np.zeros((1, 100))):
-        p = np.exp(np.asarray(log_probabilities(jnp.asarray(logits), temperature)))
+        p = np.exp(np.asarray(jax.jit(log_probabilities)(logits, temperature)))
         np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-12)
 
 
@@ -449,10 +547,11 @@ def test_derivatives_with_respect_to_the_temperatures(float64):
     """Hyper-parameters can be learnt: bi_tempered's derivatives by t1 and t2 are those of central differences."""
     logits, labels = random_case(26, 8, 5)
 
+    @jax.jit
     def mean(t1, t2):
         return jnp.mean(lab.objective("bi_tempered", t1=t1, t2=t2)(logits, labels))
 
-    found = jax.grad(mean, argnums=(0, 1))(0.7, 1.4)
+    found = jax.jit(jax.grad(mean, argnums=(0, 1)))(0.7, 1.4)
     h = 1e-6
     expected = (mean(0.7 + h, 1.4) - mean(0.7 - h, 1.4)) / (2 * h), (mean(0.7, 1.4 + h) - mean(0.7, 1.4 - h)) / (2 * h)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
@@ -467,7 +566,7 @@ def test_a_scaled_hinge_keeps_its_gradient_when_compiled(float64):
 
 def test_more_than_k_answers_cost_nothing():
     logits, labels = random_case(27, 4, 3)
-    assert not of(f"smooth_topk_svm:k={MOST_ANSWERS:g}", logits, labels).any()
+    assert not np.any(lab.objective("smooth_topk_svm", k=MOST_ANSWERS)(logits, labels))
 
 
 # -- what an objective declares of itself is measured -------------------------------------------------------------

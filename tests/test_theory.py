@@ -43,15 +43,16 @@ def test_a_mixture_of_staircases_has_a_slope(trained, float64):
     direction = jax.random.normal(jax.random.key(1), flat.shape) / jnp.sqrt(flat.size)
     t, h = np.arange(-15.0, 30.0, 1e-4), 1e-2
     counts = []
+    soft_margin = jax.jit(lambda v: lab.soft_margin(network.apply(back(v), images), labels))
     for sign in (1, -1):
-        margins = lab.soft_margin(network.apply(back(flat + sign * h * direction), images), labels)
+        margins = soft_margin(flat + sign * h * direction)
         counts.append(1 - np.searchsorted(np.sort(margins), t, side="right") / len(labels))
     slopes = (counts[0] - counts[1]) / (2 * h)  # of A_t, for each t
     assert np.mean(slopes == 0) > 0.9  # staircases: at most thresholds nothing has happened
     for name in ("cross_entropy", "expected_error", "savage"):
         loss = lab.objective(name)
-        gradient = jax.grad(lambda v, loss=loss: jnp.mean(loss(network.apply(back(v), images), labels)))(flat)
-        mixed = -np.sum(np.asarray(loss.weight(jnp.asarray(t))) * slopes) * 1e-4
+        gradient = jax.jit(jax.grad(lambda v, loss=loss: jnp.mean(loss(network.apply(back(v), images), labels))))(flat)
+        mixed = -np.sum(np.asarray(jax.jit(loss.weight)(t)) * slopes) * 1e-4
         assert mixed == pytest.approx(float(gradient @ direction), rel=0.01)
 
 
@@ -152,7 +153,7 @@ def test_accuracy_of_perturbed_weights(trained):
     def margin(flat, image, label):
         return lab.hard_margin(network.apply(back(flat), image[None]), label[None])[0]
 
-    margins, slopes = jax.vmap(jax.value_and_grad(margin), in_axes=(None, 0, 0))(flat, images, labels)
+    margins, slopes = jax.jit(jax.vmap(jax.value_and_grad(margin), in_axes=(None, 0, 0)))(flat, images, labels)
     size = jnp.linalg.norm(slopes, axis=1)
 
     @jax.jit
@@ -218,8 +219,9 @@ def test_the_pictures_are_drawn(tmp_path):
 def test_numerical_traps():
     """What the section on traps says of float32: where smoothed accuracy dies, and how the book's guard ends."""
 
+    @jax.jit
     def slope(objective, lead):
-        return float(jax.grad(lambda z: objective(z, jnp.array([0]))[0])(jnp.array([[lead, 0.0]]))[0, 0])
+        return jax.grad(lambda z: objective(z, jnp.array([0]))[0])(jnp.array([[lead, 0.0]]))[0, 0]
 
     for temperature in (0.1, 1.0):
         smoothed = lab.objective("expected_error", temperature=temperature)
@@ -228,8 +230,8 @@ def test_numerical_traps():
             assert slope(smoothed, side * 87.5 * temperature) == 0
     guarded = lab.objective("guarded_cross_entropy")
     assert float(guarded(jnp.array([[-100.0, 0.0]]), jnp.array([0]))[0]) == pytest.approx(16.118, abs=1e-3)
-    assert slope(guarded, -np.log(1e7)) == pytest.approx(-0.5, rel=1e-3)
-    assert slope(guarded, -30.0) == pytest.approx(-9.4e-7, rel=0.01)
+    assert float(slope(guarded, -np.log(1e7))) == pytest.approx(-0.5, rel=1e-3)
+    assert float(slope(guarded, -30.0)) == pytest.approx(-9.4e-7, rel=0.01)
     beyond = jax.jit(lambda y: lab.objective("cross_entropy")(jnp.zeros((1, 10)), y))(jnp.array([10]))
     assert np.isnan(beyond).all()
     ties = jax.grad(lambda z: lab.hard_margin(z, jnp.array([0]))[0])(jnp.array([[0.0, 1.0, 1.0]]))
