@@ -12,7 +12,7 @@ moments: norms of single examples' gradients and inner products with their mean,
     take one, cross entropy.
 chunks: 64 objectives, 60,000 images, 1,000 at a time, and the peak memory of a process that does nothing else. In a
     tenth of the rounds.
-margins: norms and cosines of 58 objectives of the hard margin, from 64 bins of it or from their exact gradients.
+margins: norms and cosines of 58 objectives of the hard margin, from 64 nodes on it or from their exact gradients.
 """
 
 import resource
@@ -40,7 +40,7 @@ COUNTS = (1, 2, 16)
 TEMPERATURES = [f"{t:.4g}" for t in np.geomspace(0.05, 20, 16)]
 SWEPT = ("cross_entropy", "expected_error", "centred_expected_error", "sigmoid_margin")
 MANY = [f"{name}:temperature={t}" for name in SWEPT for t in TEMPERATURES]
-# Widths from 1 on, where 64 bins are enough.
+# Widths from 1 on, where 64 nodes are enough.
 OF_ONE_MARGIN = [
     f"{name}={width:.4g}"
     for name in ("sigmoid_margin:temperature", "gaussian_margin:sigma")
@@ -158,7 +158,7 @@ def chunks(settings: Settings, modules: Sequence[ModuleType]) -> None:
 
 
 def margins(settings: Settings, modules: Sequence[ModuleType]) -> None:
-    """Norms and cosines of many objectives of one margin, from bins and from gradients."""
+    """Norms and cosines of many objectives of one margin, from nodes and from gradients."""
     case = load(settings.data_dir, LARGE, OF_ONE_MARGIN)
     network, *given = case
 
@@ -173,7 +173,7 @@ def margins(settings: Settings, modules: Sequence[ModuleType]) -> None:
 
     print(f"Gram matrix of {len(case.objectives)} objectives on {len(case.labels):,} images, {network.name}:")
     off = jnp.max(jnp.abs(cosine(binned(*given)) - cosine(exact(*given))))
-    print(f"  cosines from 64 bins are within {off:.4f} of the exact ones")
+    print(f"  cosines from 64 nodes are within {off:.4f} of the exact ones")
     runs = {
         "margin_gram": lambda: binned(*given),
         "objective_gradients, gram": lambda: exact(*given),
