@@ -20,7 +20,7 @@ EXTRA = {  # what makes a command small; what it needs that README leaves to the
 
 
 def test_there_is_something_to_run():
-    assert len(PYTHON) == 2 and len(COMMANDS) >= 9
+    assert len(PYTHON) == 3 and len(COMMANDS) >= 9
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.splitlines()[0])
@@ -35,7 +35,7 @@ def test_commands_run(command, tmp_path):
     _, first, *rest = shlex.split(command)
     arguments = rest[1:] if first == "-m" else rest
     name = arguments[0] if first == "-m" else first
-    (tmp_path / "mine.py").write_text(PYTHON[0])
+    (tmp_path / "mine.py").write_text(PYTHON[0] + PYTHON[1])
     if "--data-dir" in arguments:  # DIR is the reader's to fill in: as it stands it is refused, and named
         refused = run(*arguments, cwd=tmp_path)
         assert refused.returncode == 2 and "DIR" in refused.stderr and "Traceback" not in refused.stderr
@@ -43,6 +43,9 @@ def test_commands_run(command, tmp_path):
     if name == "report":
         assert run("compare", *SMALL, cwd=tmp_path).returncode == 0
         arguments = ["report", next((tmp_path / "runs").iterdir())]
+    if "RUN" in arguments:  # a checkpoint: RUN is what train has made
+        assert run("train", *EXTRA["train"], cwd=tmp_path).returncode == 0
+        arguments[arguments.index("RUN")] = next((tmp_path / "runs").iterdir())
     program = ("-m", "lab") if first == "-m" else (ROOT / first,)
     done = run(*arguments, *EXTRA.get(name, []), cwd=tmp_path, program=program)
     assert done.returncode == 0, done.stderr + done.stdout
