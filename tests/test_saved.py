@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import lab
+from lab import headlines
 from lab.saved import load_network, network_of, own_network
 from lab.settings import TrainSettings
 
@@ -79,7 +80,7 @@ def test_checkpoints_are_measured_as_they_were_saved(saved, mnist):
             norm, rel=1e-5
         )
     for picture in ("gains", "weights", "details", "temperatures"):
-        getattr(lab.headlines, picture)(results)
+        getattr(headlines, picture)(results)
 
 
 def test_a_file_alone_needs_its_network_described(saved, mnist, tmp_path):
