@@ -190,7 +190,7 @@ def test_an_invariant_subspace_is_left_for_the_next(values):
     All vectors are still orthogonal to all others, up to rounding.
     """
     values = np.sort(np.repeat(values, 24 // len(values)))
-    found = top_eigenvalues(*diagonal(values), key=KEY, count=24, steps=50, vectors=True)
+    found = curvature.top_eigenvalues(*diagonal(values), key=KEY, count=24, steps=50, vectors=True)
     np.testing.assert_allclose(found.highest.values, values[::-1], atol=1e-12)
     np.testing.assert_allclose(found.lowest.values, values, atol=1e-12)
     assert found.highest.converged.all()
