@@ -22,7 +22,7 @@ from jax.flatten_util import ravel_pytree
 import lab
 from lab import diagnostics
 from lab.figures import SCALE, vega_lite_version
-from lab.gradients import gram_from_margins, margin_gram
+from lab.nodes import gram_from_margins, margin_gram
 from lab.palette import EXAMPLES, colour, dash, look
 from lab.runs import write_bytes
 from lab.statistics import mean_interval

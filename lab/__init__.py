@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from lab.findings import summarise as summarise
     from lab.gradients import cotangents as cotangents
     from lab.gradients import gram as gram
-    from lab.gradients import gram_from_margins as gram_from_margins
-    from lab.gradients import margin_gram as margin_gram
     from lab.gradients import objective_gradients as objective_gradients
     from lab.labels import from_one_hot as from_one_hot
     from lab.landscape import filter_normalised as filter_normalised
@@ -68,6 +66,8 @@ if TYPE_CHECKING:
     from lab.moments import objective_gram as objective_gram
     from lab.networks import Network as Network
     from lab.networks import mlp as mlp
+    from lab.nodes import gram_from_margins as gram_from_margins
+    from lab.nodes import margin_gram as margin_gram
     from lab.objectives import Definition as Definition
     from lab.objectives import Objective as Objective
     from lab.objectives import Parameter as Parameter
@@ -104,7 +104,7 @@ _HOME = {
     "straight_through",
     "figures": "draw",
     "findings": "summarise",
-    "gradients": "cotangents gram gram_from_margins margin_gram objective_gradients",
+    "gradients": "cotangents gram objective_gradients",
     "labels": "from_one_hot",
     "landscape": "filter_normalised line line_derivatives plane principal_plane random_direction slice_values",
     "margins": "centred_margin hard_margin sigmoid soft_margin topk_margin",
@@ -112,6 +112,7 @@ _HOME = {
     "minibatch_bias",
     "moments": "example_moments objective_gram",
     "networks": "Network mlp",
+    "nodes": "gram_from_margins margin_gram",
     "objectives": "Definition Objective Parameter",
     "portrait": "portray",
     "rays": "accuracy_gain best_weight",

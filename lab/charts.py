@@ -20,16 +20,16 @@ LABELS = {
 LINEAR = ("cosine", "gain_held_out")  # what may be negative
 
 
-def _data(name: str) -> alt.NamedData:
+def data(name: str) -> alt.NamedData:
     return alt.NamedData(name=name)
 
 
-def _layered(*charts: alt.Chart, **data: Any) -> alt.LayerChart:
+def layered(*charts: alt.Chart, **data: Any) -> alt.LayerChart:
     """Charts over one another."""
     return alt.LayerChart(layer=list(charts), **data)
 
 
-def _interval(unit: str, digits: str) -> list[alt.Tooltip]:
+def interval(unit: str, digits: str) -> list[alt.Tooltip]:
     """Tooltips of a mean, its interval and its n."""
     return [
         alt.Tooltip("mean:Q", title=unit, format=digits),
@@ -37,56 +37,6 @@ def _interval(unit: str, digits: str) -> list[alt.Tooltip]:
         alt.Tooltip("high:Q", title="to", format=digits),
         alt.Tooltip("n:Q", title="networks"),
     ]
-
-
-def cosines(labels: Sequence[str], lowest: float, *, room: str = "true") -> alt.LayerChart:
-    """Heat map of cosines; columns carry the numbers of the rows, so that no name stands on its head.
-
-    Cells say their number where the expression `room` is true.
-    """
-    bare = {"ticks": False, "domain": False, "grid": False, "title": None}
-    y = alt.Y("row:N", sort=list(labels), axis=alt.Axis(**bare, labelLimit=250, labelPadding=6))
-    x = alt.X("place:O", axis=alt.Axis(**bare, labelAngle=0))
-    # White is perpendicular in every picture; the orange half is there only where a cosine is negative.
-    negative = lowest < 0
-    shade = alt.Color(
-        "mean:Q",
-        scale=alt.Scale(
-            domain=[-1, -0.5, 0, 0.5, 1] if negative else [0, 0.5, 1],
-            range=["#b35806", "#f1a340"] * negative + ["#f7f7f7", "#92bfe0", "#08519c"],
-        ),
-        legend=alt.Legend(title="cosine", orient="bottom", direction="horizontal", gradientLength=160),
-    )
-    base = alt.Chart().encode(x=x, y=y)
-    cells = (
-        base.transform_filter("datum.n > 0")
-        .mark_rect(stroke="#ffffff", strokeWidth=1)
-        .encode(
-            color=shade,
-            tooltip=[
-                alt.Tooltip("row:N", title="objective"),
-                alt.Tooltip("column:N", title="with"),
-                *_interval("cosine", ".3f"),
-            ],
-        )
-    )
-    empty = base.transform_filter("datum.n == 0").mark_rect(fill=EXAMPLES, opacity=0.3, tooltip=False)
-    dead = (
-        base.mark_text(align="left", dx=-6, fontSize=10, tooltip=False)
-        .encode(text="dead:N")
-        .transform_filter("datum.dead != '' && datum.place == 1")
-    )
-    dark = "datum.mean > 0.75 || datum.mean < -0.85"
-    numbers = (
-        base.mark_text(fontSize=10, tooltip=False)
-        .encode(
-            text=alt.Text("mean:Q", format=".2f"),
-            fill=alt.condition(dark, alt.value("#ffffff"), alt.value("#222222")),
-            opacity=alt.condition(room, alt.value(1), alt.value(0)),
-        )
-        .transform_filter("datum.n > 0")
-    )
-    return _layered(cells, empty, numbers, dead, data=_data("cosines"))
 
 
 def temperatures(
@@ -127,7 +77,7 @@ def temperatures(
         tooltip=[
             alt.Tooltip("key:N", title="objective"),
             alt.Tooltip("temperature:Q", title="T"),
-            *_interval(LABELS[measure], ".3~g"),
+            *interval(LABELS[measure], ".3~g"),
         ],
     )
     band = base.mark_area(opacity=0.12).encode(y=bottom, y2="top:Q")
@@ -140,7 +90,7 @@ def temperatures(
             .encode(x=x, y=y, color=colour(keys, legend=legend))
         )
         layers.insert(0, law)
-    return _layered(*layers, data=_data("temperatures"))
+    return layered(*layers, data=data("temperatures"))
 
 
 def gains(keys: Sequence[str], titles: Sequence[str]) -> alt.LayerChart:
@@ -152,7 +102,7 @@ def gains(keys: Sequence[str], titles: Sequence[str]) -> alt.LayerChart:
         x=alt.X("mean:Q", title="accuracy gained (points)", axis=alt.Axis(tickCount=5)),
         y=y,
         color=colour(keys),
-        tooltip=[alt.Tooltip("title:N", title="objective"), alt.Tooltip("measure:N"), *_interval("gain", "+.2f")],
+        tooltip=[alt.Tooltip("title:N", title="objective"), alt.Tooltip("measure:N"), *interval("gain", "+.2f")],
     )
     held_out = base.transform_filter("datum.measure == 'held-out examples'")
     own = base.transform_filter("datum.measure == 'own examples'")
@@ -164,28 +114,13 @@ def gains(keys: Sequence[str], titles: Sequence[str]) -> alt.LayerChart:
     zero = held_out.mark_rule(strokeWidth=1, opacity=0.4, strokeDash=[3, 2], tooltip=False).encode(
         x=alt.XDatum(0), color=alt.value(INK)
     )
-    return _layered(
+    return layered(
         zero,
         own.mark_tick(thickness=1.5, size=11, opacity=0.6),
         span,
         held_out.mark_circle(size=60, opacity=1),
-        data=_data("gains"),
+        data=data("gains"),
     )
-
-
-def details(rows: Sequence[str], columns: Sequence[str]) -> alt.LayerChart:
-    """Every diagnostic of every objective as a number; the darker the square, the higher in its column."""
-    bare = {"ticks": False, "domain": False, "grid": False, "title": None}
-    base = alt.Chart().encode(
-        x=alt.X("column:N", sort=list(columns), axis=alt.Axis(**bare, orient="top", labelAngle=0, labelLimit=60)),
-        y=alt.Y("row:N", sort=list(rows), axis=alt.Axis(**bare, labelLimit=220, labelPadding=6)),
-    )
-    cells = base.mark_rect(stroke="#ffffff", strokeWidth=1).encode(
-        color=alt.Color("level:Q", scale=alt.Scale(domain=[0, 1], range=["#f7f7f7", "#6ba6d6"]), legend=None),
-        tooltip=[alt.Tooltip("row:N", title="objective"), alt.Tooltip("column:N"), *_interval("mean", ".3~g")],
-    )
-    numbers = base.mark_text(fontSize=9.5, tooltip=False, fill="#222222").encode(text="text:N")
-    return _layered(cells, numbers, data=_data("details"))
 
 
 _CURVE_STYLES = {"best for held-out accuracy": ("#D55E00", SOLID), "cross entropy": KNOWN["cross_entropy"]}
@@ -210,41 +145,10 @@ def node_weights() -> alt.LayerChart:
     axis = alt.Axis(tickCount=4)
     line = base.mark_line(strokeWidth=2).encode(
         y=alt.Y("mean:Q", title="weight (gradient of norm 1)", axis=axis),
-        tooltip=[alt.Tooltip("curve:N"), alt.Tooltip("margin:Q"), *_interval("weight", ".3~g")],
+        tooltip=[alt.Tooltip("curve:N"), alt.Tooltip("margin:Q"), *interval("weight", ".3~g")],
     )
     band = base.mark_area(opacity=0.15).encode(y=alt.Y("bottom:Q", title="weight (gradient of norm 1)"), y2="top:Q")
-    return _layered(band, line, data=_data("nodes"))
-
-
-def deaths(keys: Sequence[str]) -> alt.LayerChart:
-    """In how many networks each objective's gradient died, by temperature."""
-    base = (
-        alt.Chart()
-        .transform_filter("datum.measure == 'dead'")
-        .encode(
-            x=alt.X(
-                "temperature:O",
-                title="temperature T (logits)",
-                axis=alt.Axis(labelAngle=0, grid=False, labelOverlap="greedy", labelSeparation=7, format="~g"),
-            ),
-            y=alt.Y("key:N", sort=list(keys), title=None, axis=alt.Axis(grid=False, labelLimit=150, domain=False)),
-        )
-    )
-    cells = base.mark_rect(color="#D55E00").encode(
-        opacity=alt.Opacity("share:Q", scale=alt.Scale(domain=[0, 1], range=[0.06, 0.6]), legend=None),
-        tooltip=[
-            alt.Tooltip("key:N", title="objective"),
-            alt.Tooltip("temperature:Q", title="T"),
-            alt.Tooltip("mean:Q", title="dead in"),
-            alt.Tooltip("n:Q", title="of networks"),
-        ],
-    )
-    counts = base.mark_text(fontSize=11, fontWeight="bold", tooltip=False).encode(text="mean:Q")
-    return _layered(
-        cells.transform_calculate(share="datum.mean / datum.n"),
-        counts.transform_filter("datum.mean > 0"),
-        data=_data("temperatures"),
-    )
+    return layered(band, line, data=data("nodes"))
 
 
 def _margin_axis(
@@ -290,14 +194,14 @@ def margins(edges: Sequence[float], domain: tuple[float, float], keys: Sequence[
         alt.Tooltip("share:Q", title="share (%)"),
     ]
     bar = {"x": x, "x2": "high:Q", "y": y, "y2": alt.datum(0), "tooltip": tooltip}
-    examples = _bins(alt.Chart(_data("examples")).transform_filter(here), edges, "share")
-    weights = alt.Chart(_data("weights")).transform_filter(here)
+    examples = _bins(alt.Chart(data("examples")).transform_filter(here), edges, "share")
+    weights = alt.Chart(data("weights")).transform_filter(here)
     shown = weights.transform_filter("datum.t === null ? datum.table : datum.t == temperature")
     reference = weights.transform_filter("datum.title == 'cross_entropy'")
     centred = {"middle": "(datum.low + datum.high) / 2"}
     lines = _bins(shown, edges, "share").transform_calculate(**centred)
     focused = _bins(shown.transform_filter("datum.key == focus"), edges, "share")
-    return _layered(
+    return layered(
         examples.mark_rect(color=EXAMPLES, opacity=0.45, clip=True).encode(**bar),
         focused.mark_rect(opacity=0.45, clip=True).encode(**bar, color=colour(keys)),
         lines.mark_line(strokeWidth=2, interpolate="monotone", clip=True, tooltip=False).encode(
@@ -312,7 +216,7 @@ def margins(edges: Sequence[float], domain: tuple[float, float], keys: Sequence[
         .transform_calculate(**centred)
         .mark_line(strokeWidth=2, interpolate="monotone", clip=True, tooltip=False)
         .encode(x=middle, y=y, color=colour(keys)),
-        _zero(alt.Chart(_data("examples")).transform_filter(here)),
+        _zero(alt.Chart(data("examples")).transform_filter(here)),
     )
 
 
@@ -329,14 +233,14 @@ def ridges(
     base = alt.Chart()
     one_row = base.transform_filter("datum.bin == 0")
     steps = {"interpolate": "step-after", "line": False, "clip": True, "tooltip": False}
-    panel = _layered(
+    panel = layered(
         base.mark_area(color=EXAMPLES, opacity=0.4, **steps).encode(x=x, y=alt.Y("examples:Q", axis=quiet)),
         base.mark_area(opacity=0.75, **steps).encode(x=x, y=alt.Y("share:Q", axis=quiet), color=colour(keys)),
         _zero(one_row),
         one_row.mark_text(align="left", baseline="top", dx=2, dy=2, fontSize=11).encode(
             x=alt.value(0), y=alt.value(0), text="carried:N"
         ),
-        data=_data("ridges"),
+        data=data("ridges"),
     )
     beside = alt.Header(labelAngle=0, labelAlign="left", labelFontWeight="normal", labelFontSize=11)
     chart = panel.properties(width=190, height=34).facet(
@@ -369,7 +273,7 @@ def staircase(family: str, quantity: str) -> alt.LayerChart:
     stairs = base.transform_filter("datum.curve == 'zero_one'").mark_line(strokeWidth=1.4, interpolate="step-after")
     smooth = base.transform_filter("datum.curve != 'zero_one'").mark_line(strokeWidth=2.2)
     lines = [stairs, smooth] if family == "error" else [smooth]
-    return _layered(_zero(here), *lines, data=_data("staircase"))
+    return layered(_zero(here), *lines, data=data("staircase"))
 
 
 QUOTIENTS = {
@@ -412,6 +316,6 @@ def differences(steps: Sequence[float], *, legend: bool) -> alt.LayerChart:
     y, bottom = (alt.Y(f"{field}:Q", title="%", scale=scale, axis=axis) for field in ("mean", "bottom"))
     band = base.mark_area(opacity=0.15, clip=True).encode(y=bottom, y2="top:Q")
     points = base.mark_circle(size=36, opacity=1).encode(
-        y=y, tooltip=[alt.Tooltip("label:N", title="what"), alt.Tooltip("h:Q"), *_interval("%", ".3~g")]
+        y=y, tooltip=[alt.Tooltip("label:N", title="what"), alt.Tooltip("h:Q"), *interval("%", ".3~g")]
     )
-    return _layered(band, base.mark_line(strokeWidth=2).encode(y=y), points, data=_data("differences"))
+    return layered(band, base.mark_line(strokeWidth=2).encode(y=y), points, data=data("differences"))

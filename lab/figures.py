@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 import numpy as np
 
-from lab import charts, curves, headlines, series
+from lab import charts, curves, grids, headlines, legend, series
 from lab.findings import caption
 from lab.palette import look
 from lab.quantities import COLUMNS
@@ -49,7 +49,7 @@ def vega_lite_version() -> str:
 
 def staircase(results: "xarray.Dataset") -> alt.VConcatChart:
     """Error and cross entropy along one weight, and their slopes, at the stage with the most steps to be seen."""
-    stages = series.stage_titles(results)
+    stages = legend.stage_titles(results)
     along = results["line"].isel(seed=0).sel(curve="zero_one").values
     stage = stages[max(range(len(stages)), key=lambda s: len(set(along[s])))]
     rows = [row for row in series.staircase_rows(results) if row["stage"] == stage]
@@ -88,8 +88,8 @@ def differences(results: "xarray.Dataset") -> alt.FacetChart:
 def cosines(results: "xarray.Dataset") -> alt.FacetChart:
     """Cosines between the gradients of all objectives of the table, by stage."""
     rows = series.cosine_rows(results)
-    labels = series.numbered(results)
-    panel = charts.cosines(labels, lowest(rows))
+    labels = legend.numbered(results)
+    panel = grids.cosines(labels, lowest(rows))
     note = "Cosine of the angle between two objectives' gradients at the same weights: 1 the same way, 0 perpendicular."
     chart = _by_stage(panel, results, width=28 * len(labels), height=24 * len(labels), columns=2)
     chart = chart.resolve_axis(x="independent")  # a row of numbers under every panel
@@ -113,9 +113,9 @@ def margins(results: "xarray.Dataset") -> alt.FacetChart:
     chart = charts.ridges(
         series.margin_edges(results),
         series.margin_domain(results),
-        series.keys(results),
-        [str(title) for title in series.in_table(results)["title"].values],
-        series.stage_titles(results),
+        legend.keys(results),
+        [str(title) for title in legend.in_table(results)["title"].values],
+        legend.stage_titles(results),
     )
     note = (
         "Across: the hard margin (logits), wrong answers left of the dashed line, right ones right of it; bins widen "
@@ -136,19 +136,21 @@ def margins(results: "xarray.Dataset") -> alt.FacetChart:
 def temperatures(results: "xarray.Dataset") -> alt.VConcatChart:
     """Norm, effective examples, cosine with cross entropy and deaths over temperature, by stage."""
     rows = series.temperature_rows(results)
-    keys = series.swept_keys(results)
-    at = series.swept_temperatures(results)
+    keys = legend.swept_keys(results)
+    at = legend.swept_temperatures(results)
     panels: list[Any] = [
         charts.temperatures(measure, keys, at, span(rows, measure), legend=True)
         for measure in series.TEMPERATURE_MEASURES
     ]
-    panels.append(charts.deaths(keys))
+    panels.append(grids.deaths(keys))
     heights = [150] * len(series.TEMPERATURE_MEASURES) + [20 * len(keys)]
+    # Gains are points at the start and tenths of a point at the end: each stage has its own axis, and less room.
+    gain = series.TEMPERATURE_MEASURES.index("gain_held_out")
+    widths = [158 if i == gain else 200 for i in range(len(panels))]
     parts = [
-        _by_stage(panel, results, width=200, height=height, columns=4, named=i == 0)
-        for i, (panel, height) in enumerate(zip(panels, heights, strict=True))
+        _by_stage(panel, results, width=width, height=height, columns=4, named=i == 0)
+        for i, (panel, width, height) in enumerate(zip(panels, widths, heights, strict=True))
     ]
-    gain = series.TEMPERATURE_MEASURES.index("gain_held_out")  # points at the start, tenths of a point at the end
     parts[gain] = parts[gain].resolve_scale(y="independent")
     note = (
         "From above: gradient norm; how many examples carry the gradient, (sum w)^2 / sum w^2 (thin: as many as n f(0) "
@@ -165,8 +167,8 @@ def temperatures(results: "xarray.Dataset") -> alt.VConcatChart:
 
 def gains(results: "xarray.Dataset") -> alt.FacetChart:
     """Whose gradient raises accuracy: points gained by the best step along each, by stage."""
-    table = series.in_table(results)
-    panel = charts.gains(series.keys(results), [str(title) for title in table["title"].values])
+    table = legend.in_table(results)
+    panel = charts.gains(legend.keys(results), [str(title) for title in table["title"].values])
     note = (
         "Dots: points of accuracy that a step along the gradient gains on "
         f"{results.attrs['held_out_examples']:,} held-out digits, its length chosen on the gradient's own; ticks: on "
@@ -186,14 +188,14 @@ def gains(results: "xarray.Dataset") -> alt.FacetChart:
 
 def details(results: "xarray.Dataset") -> alt.FacetChart:
     """Every other diagnostic of every objective of the table, by stage, and how to read each."""
-    table = series.in_table(results)
-    panel = charts.details([str(title) for title in table["title"].values], [one.heading for one in COLUMNS])
+    table = legend.in_table(results)
+    panel = grids.details([str(title) for title in table["title"].values], [one.heading for one in COLUMNS])
     note = "The darker, the higher in its column. " + " ".join(f"{one.heading}: {one.reading}" for one in COLUMNS)
     chart = _by_stage(panel, results, width=46 * len(COLUMNS), height=19 * table.sizes["objective"], columns=1)
     return _titled(
         chart,
         headlines.details(results),
-        f"Means over the networks. {note}",
+        f"Means over the networks; their intervals are in the page. {note}",
         results,
         width=46 * len(COLUMNS) + 200,
         details=series.detail_rows(results),
@@ -245,7 +247,7 @@ def portrait(results: "xarray.Dataset") -> alt.HConcatChart:
     """Value, weight and relative weight of one objective over the margin, beside its relatives."""
     rows = series.portrait_rows(results)
     panels = [
-        curves.portrait(quantity, series.keys(results), series.portrait_top(rows, quantity)).properties(
+        curves.portrait(quantity, legend.keys(results), series.portrait_top(rows, quantity)).properties(
             width=260, height=220
         )
         for quantity in curves.PORTRAIT
@@ -283,7 +285,7 @@ def _by_stage(
     panel: alt.LayerChart, results: "xarray.Dataset", *, width: int, height: int, columns: int, named: bool = True
 ) -> alt.FacetChart:
     """The panel once per stage, in the order of training."""
-    stages = series.stage_titles(results)
+    stages = legend.stage_titles(results)
     facet = alt.Facet("stage:N", sort=stages, title=None, header=alt.Header() if named else alt.Header(labelExpr="''"))
     return panel.properties(width=width, height=height).facet(facet, columns=min(columns, len(stages)), spacing=18)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lab import series
+from lab import legend, series
 from lab.statistics import Interval, mean_interval
 
 if TYPE_CHECKING:
@@ -43,13 +43,13 @@ def differences(results: "xarray.Dataset") -> str:
 
 def cosines(results: "xarray.Dataset") -> str:
     """Which objective's gradient is furthest from cross entropy's at the last stage, and whether it is far."""
-    last = series.in_table(results).isel(stage=-1)
+    last = legend.in_table(results).isel(stage=-1)
     titles = [str(title) for title in last["title"].values]
     found = [
         mean_interval(one) for one in last["cosine"].sel(other="cross_entropy").transpose("objective", "seed").values
     ]
     others = [(one, title) for one, title in zip(found, titles, strict=True) if one.n and title != "cross_entropy"]
-    stage = series.stage_titles(results)[-1]
+    stage = legend.stage_titles(results)[-1]
     if not others:
         return "Accuracy has no direction to compare: its gradient is 0."
     furthest, title = min(others)
@@ -73,7 +73,7 @@ def margins(results: "xarray.Dataset") -> str:
     share = 100 * wrong["examples_by_margin"].sum("bin").values
     more = mean_interval(pull - share)
     said = (
-        f"{series.stage_titles(results)[stage]} they are {share.mean():.0f} % of the examples and "
+        f"{legend.stage_titles(results)[stage]} they are {share.mean():.0f} % of the examples and "
         f"{pull.mean():.0f} % of its weight"
     )
     if more.n < 2:
@@ -87,11 +87,11 @@ def margins(results: "xarray.Dataset") -> str:
 
 def temperatures(results: "xarray.Dataset") -> str:
     """Whether a warmer objective's gradient rests on more examples, at the last stage."""
-    stage = series.stage_titles(results)[-1]
+    stage = legend.stage_titles(results)[-1]
     coldest, warmest = _ends(results)
     cold = [one.values for one in coldest]
     warm = [one.values for one in warmest]
-    at = series.swept_temperatures(results)
+    at = legend.swept_temperatures(results)
     if not cold or len(at) < 2:
         return f"One temperature was measured, T = {at[0]:g}: what another would change cannot be seen."
     said = (
@@ -111,10 +111,10 @@ def temperatures(results: "xarray.Dataset") -> str:
 def gains(results: "xarray.Dataset") -> str:
     """Whose gradient raises held-out accuracy most, and whether it is better than cross entropy's."""
     stage = min(1, results.sizes["stage"] - 1)
-    table = series.in_table(results).isel(stage=stage)
+    table = legend.in_table(results).isel(stage=stage)
     gain = 100 * table["gain_held_out"].transpose("objective", "seed").values
     best = int(gain.mean(axis=1).argmax())
-    title, when = str(table["title"].values[best]), series.stage_titles(results)[stage]
+    title, when = str(table["title"].values[best]), legend.stage_titles(results)[stage]
     said = f"{when} a step along {title}'s gradient gains {_signed(mean_interval(gain[best]))} points"
     if str(table["objective"].values[best]) == "cross_entropy":
         return f"No gradient raises held-out accuracy more than cross entropy's: {said}."
@@ -136,7 +136,7 @@ def weights(results: "xarray.Dataset") -> str:
     best = mean_interval(at["best_alignment"].values)
     loss = mean_interval(at["alignment"].sel(objective="cross_entropy").values)
     return (
-        f"{_capital(series.stage_titles(results)[stage])} cross entropy's step has cosine {_interval(loss, 2)} with "
+        f"{_capital(legend.stage_titles(results)[stage])} cross entropy's step has cosine {_interval(loss, 2)} with "
         f"the way that held-out accuracy rises; the best weight over the margin reaches {_interval(best, 2)} on the "
         "digits it was fitted to."
     )
@@ -153,7 +153,7 @@ def details(results: "xarray.Dataset") -> str:
     scale = mean_interval(at["noise_scale"].sel(objective="cross_entropy").values)
     needed = f"; its noise scale is {scale.mean:,.0f} examples (n = {scale.n})" if scale.n else ""
     return (
-        f"{_capital(series.stage_titles(results)[stage])} a mini-batch of {sizes[-1]} points where all "
+        f"{_capital(legend.stage_titles(results)[stage])} a mini-batch of {sizes[-1]} points where all "
         f"{results.attrs['examples']:,} examples do with cosine {_interval(kept, 2)} under cross entropy{needed}."
     )
 
@@ -180,7 +180,7 @@ def portrait(results: "xarray.Dataset") -> str:
 
 def _ends(results: "xarray.Dataset") -> tuple[list["xarray.DataArray"], list["xarray.DataArray"]]:
     """Effective examples at the last stage of every objective at its coldest, and at its warmest."""
-    keys = np.array(series.keys(results))
+    keys = np.array(legend.keys(results))
     swept = np.isfinite(results["temperature"].values) & (keys == results["name"].values)
     last = results["effective_examples"].isel(stage=-1)
     coldest, warmest = [], []

@@ -15,19 +15,16 @@ from jaxtyping import Array, Float, Int
 
 from lab import diagnostics
 from lab.gradients import (
-    MarginGram,
     cotangents,
     families,
     gram,
-    gram_from_margins,
-    margin_gram,
-    margin_slopes,
     objective_gradients,
 )
 from lab.margins import hard_margin, soft_margin
 from lab.metrics import accuracy
 from lab.moments import Moments, batch_cosine, example_moments
 from lab.networks import Network
+from lab.nodes import MarginGram, gram_from_margins, margin_gram, margin_slopes
 from lab.objectives import Objective
 from lab.rays import accuracy_gain, best_weight, downhill
 from lab.surrogates import GAUSSIAN_MARGIN
@@ -220,31 +217,29 @@ def _of_margins(
 ) -> dict[str, Any]:
     """What a few nodes of the margin axis say: how exactly, and which weight over them would be the best."""
     nodes = min(NODES, len(own.labels))
-    of_nodes = partial(_nodes, network, parameters, own, held_out, gradients, nodes=nodes, precision=precision)
-    names, errors, found = [str(one) for one in objectives], np.full(len(objectives), np.nan), {}
+    names, errors = [str(one) for one in objectives], np.full(len(objectives), np.nan)
+    few = {of: _nodes(network, parameters, own, of, nodes, precision) for of in MARGINS}
     for of, other in REFERENCES.items():
-        few, slopes, alignment = of_nodes(of=of)
-        chosen = np.array([i for i, one in enumerate(objectives) if _is_of(one, of)])
+        chosen = [i for i, one in enumerate(objectives) if _is_of(one, of)]
         if other in names:
-            predicted = _predicted_cosine(few, [objectives[i] for i in chosen], precision)
+            predicted = _predicted_cosine(few[of], [objectives[i] for i in chosen], precision)
             place = names.index(other)
-            errors[chosen] = np.abs(predicted[:, list(chosen).index(place)] - np.asarray(cosine)[chosen, place])
-        if of == "soft":
-            inner, towards = np.asarray(few.inner, dtype=float), np.asarray(slopes, dtype=float)
-            # Straight between a few nodes only: a weight with all of them would be fitted to the noise of the examples.
-            coarse = np.linspace(0, nodes - 1, min(BEST_NODES, nodes)).round().astype(int)
-            axis = np.asarray(few.margins, dtype=float)
-            hats = np.array([np.interp(axis, axis[coarse], one) for one in np.eye(len(coarse))])
-            best = best_weight(hats @ inner @ hats.T, hats @ towards) @ hats
-            weight = np.asarray(_weight(objectives[reference], few.margins), dtype=float)
-            found = {
-                "alignment": alignment,
-                "best_alignment": best @ towards,
-                "best_weight": best,
-                "node_weight": weight / (np.sqrt(max(weight @ inner @ weight, 0.0)) or 1.0),
-                "node_margin": few.margins,
-            }
-    return found | {"margin_gram_error": errors}
+            errors[chosen] = np.abs(predicted[:, chosen.index(place)] - np.asarray(cosine)[chosen, place])
+    alignment, slopes = _rise(network, parameters, own, held_out, gradients, nodes, precision)
+    inner, axis, towards = (np.asarray(one, dtype=float) for one in (*few["soft"], slopes))
+    # Straight between a few nodes only: a weight with all of them would be fitted to the noise of the examples.
+    coarse = np.linspace(0, nodes - 1, min(BEST_NODES, nodes)).round().astype(int)
+    hats = np.array([np.interp(axis, axis[coarse], one) for one in np.eye(len(coarse))])
+    best = best_weight(hats @ inner @ hats.T, hats @ towards) @ hats
+    weight = np.asarray(_weight(objectives[reference], few["soft"].margins), dtype=float)
+    return {
+        "margin_gram_error": errors,
+        "alignment": alignment,
+        "best_alignment": best @ towards,
+        "best_weight": best,
+        "node_weight": weight / (np.sqrt(max(weight @ inner @ weight, 0.0)) or 1.0),
+        "node_margin": few["soft"].margins,
+    }
 
 
 @partial(jax.jit, static_argnames="precision")
@@ -261,32 +256,27 @@ def _weight(of: Objective, margins: Float[Array, " nodes"]) -> Float[Array, " no
 
 
 @partial(jax.jit, static_argnames=("network", "of", "nodes", "precision"))
-def _nodes(
-    network: Network,
-    parameters: Any,
-    own: Batch,
-    held_out: Batch,
-    gradients: Any,
-    *,
-    of: str,
-    nodes: int,
-    precision: str,
-) -> tuple[MarginGram, Float[Array, " nodes"], Float[Array, " objectives"]]:
-    """The nodes of one margin; their inner products with the wanted direction, and each gradient's cosine with it.
+def _nodes(network: Network, parameters: Any, own: Batch, of: str, nodes: int, precision: str) -> MarginGram:
+    return margin_gram(network.apply, parameters, *own, MARGINS[of], nodes=nodes, precision=precision)
 
-    That direction is the steepest ascent of held-out accuracy, smoothed as the margins' density is estimated: by a
-    Gaussian of Silverman's width.
+
+@partial(jax.jit, static_argnames=("network", "nodes", "precision"))
+def _rise(
+    network: Network, parameters: Any, own: Batch, held_out: Batch, gradients: Any, nodes: int, precision: str
+) -> tuple[Float[Array, " objectives"], Float[Array, " nodes"]]:
+    """The way in which held-out accuracy rises: each step's cosine with it, and the soft margin's nodes' products.
+
+    It is the steepest ascent of accuracy smoothed as the margins' density is estimated: by a Gaussian of Silverman's
+    width.
     """
     width = diagnostics.silverman_width(hard_margin(network.apply(parameters, held_out.images), held_out.labels))
     smooth = GAUSSIAN_MARGIN.make(sigma=jnp.where(width > 0, width, 1.0))  # 0 where all margins are the same
     slope = objective_gradients(network, parameters, *held_out, [smooth], precision=precision).gradients
-    wanted = jax.tree.map(lambda leaf: leaf[0], downhill(slope))
-    pairs = zip(jax.tree.leaves(downhill(gradients)), jax.tree.leaves(wanted), strict=True)
-    products = [jnp.einsum("k...,...->k", step, rise, precision=precision) for step, rise in pairs]
-    given = (network.apply, parameters, own.images, own.labels, MARGINS[of])
-    few = margin_gram(*given, nodes=nodes, precision=precision)
-    slopes = margin_slopes(*given, wanted, nodes=nodes, precision=precision)
-    return few, slopes, sum(products[1:], start=products[0])
+    rise = jax.tree.map(lambda leaf: leaf[0], downhill(slope))
+    pairs = zip(jax.tree.leaves(downhill(gradients)), jax.tree.leaves(rise), strict=True)
+    products = [jnp.einsum("k...,...->k", step, of, precision=precision) for step, of in pairs]
+    slopes = margin_slopes(network.apply, parameters, *own, soft_margin, rise, nodes=nodes, precision=precision)
+    return sum(products[1:], start=products[0]), slopes
 
 
 def _is_of(one: Objective, of: str) -> bool:

@@ -175,7 +175,7 @@ def batch_cosine(
 
     with jax.default_matmul_precision(precision):
         squares = _batch_squares(
-            network, parameters, batches(jnp.asarray(images)), batches(jnp.asarray(labels)), objectives
+            network, parameters, batches(jnp.asarray(images)), batches(jnp.asarray(labels)), objectives, precision
         )
     length = jnp.sqrt(jnp.maximum(squares, 0.0))
     along = jnp.mean(batches(moments.inner, axis=1), axis=2).T
@@ -190,11 +190,12 @@ def _batch_squares(
     images: Float[Array, "batches batch pixels"],
     labels: Int[Array, "batches batch"],
     objectives: Sequence[Objective],
+    precision: str,
 ) -> Float[Array, "batches objectives"]:
     """|g_B|^2 of every mini-batch."""
 
     def of_gradients(batch):
-        stack = objective_gradients(network, parameters, batch[0], batch[1], objectives).gradients
+        stack = objective_gradients(network, parameters, batch[0], batch[1], objectives, precision=precision).gradients
         return _inner(stack, stack)
 
     if network.tapped is None:

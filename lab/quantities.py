@@ -3,6 +3,7 @@
 The results carry these as attributes; the tables, the pictures and the page take their words from here.
 """
 
+import math
 from typing import NamedTuple
 
 
@@ -270,6 +271,7 @@ class Column(NamedTuple):
     scale: float = 1.0
     digits: str = ".2f"
     note: str = ""  # in place of the quantity's own reading
+    least: float = -math.inf  # what it cannot be below: intervals are cut there
 
     @property
     def reading(self) -> str:
@@ -291,32 +293,46 @@ COLUMNS = (
         "Points of held-out accuracy that it gains more than cross entropy's gradient, digit by digit.",
     ),
     Column("align", "alignment", {}),
-    Column("S/N", "signal_to_noise", {}, digits=".2g"),
-    Column("noise", "noise_scale", {}, digits=",.0f"),
+    Column("S/N", "signal_to_noise", {}, digits=".2g", least=0.0),
+    Column("noise", "noise_scale", {}, digits=",.0f", least=0.0),
     Column("cos100", "batch_cosine", {"batch_size": 100}, note="Cosine of a mini-batch of 100 with all the examples."),
-    Column("n", "effective_examples", {}, digits=",.0f"),
-    Column("PR", "participation_ratio", {}, digits=",.0f"),
+    Column("n", "effective_examples", {}, digits=",.0f", least=0.0),
+    Column("PR", "participation_ratio", {}, digits=",.0f", least=0.0),
     Column(
-        "sign", "sign_agreement", _WITH, note="Share of weights moved the same way as by cross entropy: 0.5 is chance."
+        "sign",
+        "sign_agreement",
+        _WITH,
+        note="Share of weights moved the same way as by cross entropy: 0.5 is chance.",
+        least=0.0,
     ),
-    Column("expl", "explained_share", {}),
-    Column("along", "margin_direction_share", {}),
-    Column("dead%", "dead_share", {}, 100, ".0f"),
-    Column("wrong%", "wrong_way_share", {}, 100, ".0f"),
-    Column("silent%", "vanishing_share", {}, 100, ".0f"),
-    Column("sure%", "certain_share", {}, 100, ".0f"),
+    Column("expl", "explained_share", {}, least=0.0),
+    Column("along", "margin_direction_share", {}, least=0.0),
+    Column("dead%", "dead_share", {}, 100, ".0f", least=0.0),
+    Column("wrong%", "wrong_way_share", {}, 100, ".0f", least=0.0),
+    Column("silent%", "vanishing_share", {}, 100, ".0f", least=0.0),
+    Column("sure%", "certain_share", {}, 100, ".0f", least=0.0),
     Column("cos10", "batch_cosine", {"batch_size": 10}, note="Cosine of a mini-batch of 10 with all the examples."),
     Column("cos1", "batch_cosine", {"batch_size": 1}, note="Cosine of a single example's gradient with all of them."),
     Column(
-        "angle", "angle", _WITH, digits=".0f", note="Degrees from cross entropy's gradient; 90 is how far chance is."
+        "angle",
+        "angle",
+        _WITH,
+        digits=".0f",
+        note="Degrees from cross entropy's gradient; 90 is how far chance is.",
+        least=0.0,
     ),
     Column(
-        "ratio", "norm_ratio", _WITH, digits=".2g", note="Its length over cross entropy's: divide the learning rate."
+        "ratio",
+        "norm_ratio",
+        _WITH,
+        digits=".2g",
+        note="Its length over cross entropy's: divide the learning rate.",
+        least=0.0,
     ),
     Column("proj", "projection", _WITH, digits=".2g", note="How much of cross entropy's gradient is in it."),
-    Column("|g|", "norm", {}, digits=".2g"),
-    Column("step", "gain_length", {}, digits=".2g"),
-    Column("Gram", "margin_gram_error", {}, digits=".2g"),
+    Column("|g|", "norm", {}, digits=".2g", least=0.0),
+    Column("step", "gain_length", {}, digits=".2g", least=0.0),
+    Column("Gram", "margin_gram_error", {}, digits=".2g", least=0.0),
     Column("pred", "predicted", {}, digits=".2g"),
     Column("real", "realised", {}, digits=".2g"),
 )

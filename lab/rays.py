@@ -151,7 +151,7 @@ def best_weight(
 
     Maximises sum_b w_b t_b / sqrt(w^T G w) over w >= 0, with G the margin Gram matrix (`lab.margin_gram`) and
     t_b = <g_b, h> the inner products of the nodes' gradients with the wanted direction h, the held-out accuracy's
-    (smoothed) ascent (`lab.gradients.margin_slopes`). It is the direction of the non-negative least squares
+    (smoothed) ascent (`lab.nodes.margin_slopes`). It is the direction of the non-negative least squares
     min |sum_b w_b g_b - h|.
 
     >>> best_weight(np.eye(2), np.array([3.0, -1.0])).tolist()

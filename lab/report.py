@@ -5,7 +5,7 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from lab import charts, figures, series, story
+from lab import charts, figures, grids, legend, series, story
 from lab.palette import look
 from lab.runs import Run, write_bytes
 from lab.statistics import mean_interval
@@ -61,31 +61,31 @@ def datasets(results: "xarray.Dataset") -> dict[str, series.Rows]:
 def specs(results: "xarray.Dataset", rows: dict[str, series.Rows]) -> dict[str, Spec]:
     """The charts by the place in the page that each goes to."""
     choices = _choices(results)
-    labels = series.numbered(results)
-    swept = series.swept_keys(results)
-    at = series.swept_temperatures(results)
+    labels = legend.numbered(results)
+    swept = legend.swept_keys(results)
+    at = legend.swept_temperatures(results)
     found = {
         f"staircase-{family}-{quantity}": _spec(charts.staircase(family, quantity), choices, height=200)
         for quantity in ("value", "slope")
         for family in ("error", "loss")
     }
     found["differences"] = _spec(charts.differences([float(h) for h in results["h"].values], legend=True), choices)
-    heat = charts.cosines(labels, figures.lowest(rows["cosines"]), room="width > 26 * datum.size")
+    heat = grids.cosines(labels, figures.lowest(rows["cosines"]), room="width > 26 * datum.size")
     found["cosines"] = _spec(heat, choices, height=26 * len(labels))
-    margins = charts.margins(series.margin_edges(results), series.margin_domain(results), series.keys(results))
+    margins = charts.margins(series.margin_edges(results), series.margin_domain(results), legend.keys(results))
     found["margins"] = _spec(margins, choices, height=300, staged=True)
     found["margins"]["params"] += [
         {"name": "notes", "value": notes(results)},
         {"name": "peaks", "value": peaks(rows, len(at))},
     ]
     found["margins"]["title"]["subtitle"] = {"expr": _NOTE}
-    titles = [str(title) for title in series.in_table(results)["title"].values]
-    found["gains"] = _spec(charts.gains(series.keys(results), titles), choices, height=22 * len(titles))
+    titles = [str(title) for title in legend.in_table(results)["title"].values]
+    found["gains"] = _spec(charts.gains(legend.keys(results), titles), choices, height=22 * len(titles))
     found["weights"] = _spec(charts.node_weights(), choices, height=220)
     for measure in series.TEMPERATURE_MEASURES:
         chart = charts.temperatures(measure, swept, at, figures.span(rows["temperatures"], measure))
         found[f"temperatures-{measure}"] = _spec(chart, choices, height=190)
-    found["temperatures-dead"] = _spec(charts.deaths(swept), choices, height=max(60, 26 * len(swept)))
+    found["temperatures-dead"] = _spec(grids.deaths(swept), choices, height=max(60, 26 * len(swept)))
     found["temperatures-dead"]["title"]["text"] = {"expr": "stage + ': dead in how many networks'"}
     return found
 
@@ -94,7 +94,7 @@ def _choices(results: "xarray.Dataset") -> list[Spec]:
     """What the reader can choose, as parameters that every chart knows."""
     first = min(1, results.sizes["stage"] - 1)
     chosen = {
-        "stage": series.stage_titles(results)[first],
+        "stage": legend.stage_titles(results)[first],
         "temperature": str(story.first_temperature(results)),
         "focus": story.first_focus(results),
     }
@@ -127,8 +127,8 @@ _NOTE = (
 def notes(results: "xarray.Dataset") -> dict[str, dict[str, dict[str, list[str]]]]:
     """What is said over the margins: stage, objective and place of the temperature ("fixed": it has none)."""
     carried, cosine, dead = (series.per_network(results, name) for name in ("effective_examples", "cosine", "dead"))
-    found: dict[str, dict[str, dict[str, list[str]]]] = {stage: {} for stage in series.stage_titles(results)}
-    for i, (key, place) in enumerate(series.places(results)):
+    found: dict[str, dict[str, dict[str, list[str]]]] = {stage: {} for stage in legend.stage_titles(results)}
+    for i, (key, place) in enumerate(legend.places(results)):
         for s, by_key in enumerate(found.values()):
             by_key.setdefault(key, {})["fixed" if place is None else str(place)] = [
                 str(results["title"].values[i]),

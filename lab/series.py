@@ -5,13 +5,13 @@ One function a figure, results in, rows out. Means over networks come with their
 """
 
 import math
-import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Shaped
 
+from lab import legend
 from lab.quantities import COLUMNS, Column
 from lab.statistics import mean_interval
 
@@ -24,75 +24,9 @@ TEMPERATURE_MEASURES = ("norm", "effective_examples", "cosine", "gain_held_out")
 SCALES = {"gain_held_out": 100.0}  # of what is drawn in percent
 
 
-def rounded(value: float, digits: int = 4) -> float | None:
-    """`value` to a few significant digits, and None (JSON has no NaN) where it is not finite.
-
-    >>> rounded(0.123456), rounded(float("nan"))
-    (0.1235, None)
-    """
-    return float(f"{value:.{digits}g}") if math.isfinite(value) else None
-
-
-def stage_titles(results: "xarray.Dataset") -> list[str]:
-    """The stages as they stand over a picture: "at the start", "after 100 steps"."""
-    names = [str(name) for name in results["stage"].values]
-    return [f"after {name}" if name[0].isdigit() else name for name in names]
-
-
-def keys(results: "xarray.Dataset") -> list[str]:
-    """For each objective, what it shares with itself at other temperatures: its colour and its place in a legend.
-
-    That is its name if it differs from the defaults in its temperature alone, and its title otherwise.
-    """
-    swept = re.compile(r":temperature=[^,]*")
-    return [
-        str(name) if str(one) == name or swept.fullmatch(str(one).removeprefix(str(name))) else str(title)
-        for one, name, title in zip(
-            results["objective"].values, results["name"].values, results["title"].values, strict=True
-        )
-    ]
-
-
-def in_table(results: "xarray.Dataset") -> "xarray.Dataset":
-    """The objectives that the table shows, along both axes of the cosines."""
-    chosen = results["in_table"].values
-    return results.isel(objective=chosen, other=chosen)
-
-
-def swept_temperatures(results: "xarray.Dataset") -> list[float]:
-    """Every temperature at which some objective was measured, rising."""
-    found = {rounded(float(value)) for value in results["temperature"].values}
-    return sorted(value for value in found if value is not None)
-
-
-def places(results: "xarray.Dataset") -> list[tuple[str, int | None]]:
-    """For each objective its key and its place among the swept temperatures, None where it has none to sweep."""
-    at = swept_temperatures(results)
-    found = []
-    for key, name, value in zip(keys(results), results["name"].values, results["temperature"].values, strict=True):
-        temperature = rounded(float(value))
-        found.append((key, at.index(temperature) if temperature is not None and key == name else None))
-    return found
-
-
-def swept_keys(results: "xarray.Dataset") -> list[str]:
-    """The objectives that have a temperature, in the order of the results."""
-    return list(dict.fromkeys(key for key, place in places(results) if place is not None))
-
-
-def table_keys(results: "xarray.Dataset") -> list[str]:
-    """The objectives of the table, each once at whatever temperature."""
-    return list(dict.fromkeys(keys(in_table(results))))
-
-
-def _interval(values: Any, *, scale: float = 1.0) -> dict[str, Any]:
-    found = mean_interval(scale * np.asarray(values, dtype=float))
-    return {"mean": rounded(found.mean), "low": rounded(found.low), "high": rounded(found.high), "n": found.n}
-
-
-def numbered(results: "xarray.Dataset") -> list[str]:
-    """The table's objectives, each with its number in front."""
-    return [f"{i}  {title}" for i, title in enumerate(in_table(results)["title"].values, start=1)]
+def _interval(values: Any, *, scale: float = 1.0, least: float = -math.inf) -> dict[str, Any]:
+    found = mean_interval(scale * np.asarray(values, dtype=float), within=(least, math.inf))
+    return {name: legend.rounded(getattr(found, name)) for name in ("mean", "low", "high")} | {"n": found.n}
 
 
 def per_network(results: "xarray.Dataset", variable: str) -> Shaped[np.ndarray, "stage objective seed"]:
@@ -103,9 +37,9 @@ def per_network(results: "xarray.Dataset", variable: str) -> Shaped[np.ndarray, 
 
 def cosine_rows(results: "xarray.Dataset") -> Rows:
     """Cosines between all objectives of the table: one row per stage and pair; n = 0 where a gradient is 0."""
-    table = in_table(results)
+    table = legend.in_table(results)
     titles = [str(title) for title in table["title"].values]
-    labels = numbered(results)
+    labels = legend.numbered(results)
     cosine = table["cosine"].transpose("stage", "objective", "other", "seed").values
     alive = np.any(np.isfinite(cosine), axis=(2, 3))
     said = "dead: gradient 0, no direction" if len(titles) > 6 else "dead"
@@ -113,7 +47,7 @@ def cosine_rows(results: "xarray.Dataset") -> Rows:
         {"stage": stage, "row": labels[i], "column": other, "place": j + 1, "dead": "" if alive[s, i] else said}
         | {"size": len(titles)}
         | _interval(cosine[s, i, j])
-        for s, stage in enumerate(stage_titles(results))
+        for s, stage in enumerate(legend.stage_titles(results))
         for i in range(len(titles))
         for j, other in enumerate(titles)
     ]
@@ -121,17 +55,17 @@ def cosine_rows(results: "xarray.Dataset") -> Rows:
 
 def temperature_rows(results: "xarray.Dataset") -> Rows:
     """Every measure of TEMPERATURE_MEASURES, the law of effective examples, and deaths, at every temperature."""
-    temperatures = swept_temperatures(results)
+    temperatures = legend.swept_temperatures(results)
     # Taken out of xarray once: picking single numbers from it is slow.
     # A law of narrow kernels: it says nothing where it would have more examples than there are.
     believed = results["effective_examples_law"].where(results["effective_examples_law"] <= results.attrs["examples"])
     results = results.assign(effective_examples_law=believed)
     arrays = {name: per_network(results, name) for name in (*TEMPERATURE_MEASURES, "effective_examples_law", "dead")}
     rows = []
-    for i, (key, place) in enumerate(places(results)):
+    for i, (key, place) in enumerate(legend.places(results)):
         if place is None:
             continue
-        for s, stage in enumerate(stage_titles(results)):
+        for s, stage in enumerate(legend.stage_titles(results)):
             row = {"stage": stage, "key": key, "temperature": temperatures[place]}
             rows += [
                 row | {"measure": name} | _interval(arrays[name][s, i], scale=SCALES.get(name, 1.0))
@@ -144,18 +78,18 @@ def temperature_rows(results: "xarray.Dataset") -> Rows:
 
 def column_values(results: "xarray.Dataset", column: Column) -> Shaped[np.ndarray, "stage objective seed"]:
     """What stands in a column, network by network, of the table's objectives."""
-    array = in_table(results)[column.quantity].sel(column.of)
+    array = legend.in_table(results)[column.quantity].sel(column.of)
     return column.scale * array.transpose("stage", "objective", "seed").values.astype(float)
 
 
 def detail_rows(results: "xarray.Dataset") -> Rows:
     """Every column of every objective of the table: its mean, as text, and how high it is among its column (0 to 1)."""
     rows = []
-    titles = [str(title) for title in in_table(results)["title"].values]
+    titles = [str(title) for title in legend.in_table(results)["title"].values]
     for place, column in enumerate(COLUMNS):
         values = column_values(results, column)
-        for s, stage in enumerate(stage_titles(results)):
-            found = [_interval(one) for one in values[s]]
+        for s, stage in enumerate(legend.stage_titles(results)):
+            found = [_interval(one, least=column.least) for one in values[s]]
             means = [one["mean"] for one in found if one["mean"] is not None]
             low, high = min(means, default=0.0), max(means, default=0.0)
             for title, one in zip(titles, found, strict=True):
@@ -163,20 +97,20 @@ def detail_rows(results: "xarray.Dataset") -> Rows:
                 level = 0.0 if mean is None or high == low else (mean - low) / (high - low)
                 text = "\u2013" if mean is None else f"{mean:{column.digits}}"
                 what = {"stage": stage, "row": title, "column": column.heading, "place": place}
-                rows.append(what | {"text": text, "level": rounded(level, 3)} | one)
+                rows.append(what | {"text": text, "level": legend.rounded(level, 3)} | one)
     return rows
 
 
 def gain_rows(results: "xarray.Dataset") -> Rows:
     """Points of accuracy gained by the best step along each gradient of the table, on its own and held-out examples."""
-    table = in_table(results)
+    table = legend.in_table(results)
     measures = {"gain": "own examples", "gain_held_out": "held-out examples"}
     return [
         {"stage": stage, "key": key, "title": str(title), "measure": said}
         | _interval(table[name].isel(stage=s, objective=i).values, scale=100.0)
         for name, said in measures.items()
-        for i, (key, title) in enumerate(zip(keys(table), table["title"].values, strict=True))
-        for s, stage in enumerate(stage_titles(results))
+        for i, (key, title) in enumerate(zip(legend.keys(table), table["title"].values, strict=True))
+        for s, stage in enumerate(legend.stage_titles(results))
     ]
 
 
@@ -190,14 +124,14 @@ def node_rows(results: "xarray.Dataset") -> Rows:
     same margins, those that all networks have.
     """
     rows = []
-    for s, stage in enumerate(stage_titles(results)):
+    for s, stage in enumerate(legend.stage_titles(results)):
         at = results["node_margin"].isel(stage=s).transpose("seed", "node").values.astype(float)
         grid = np.linspace(at.min(axis=1).max(), at.max(axis=1).min(), 61)
         for name, said in NODE_CURVES.items():
             weights = results[name].isel(stage=s).transpose("seed", "node").values.astype(float)
             curves = np.array([np.interp(grid, m, w) for m, w in zip(at, weights, strict=True)])
             rows += [
-                {"stage": stage, "curve": said, "margin": rounded(float(m))} | _interval(of)
+                {"stage": stage, "curve": said, "margin": legend.rounded(float(m))} | _interval(of)
                 for m, of in zip(grid, curves.T, strict=True)
             ]
     return rows
@@ -217,16 +151,15 @@ def margin_domain(results: "xarray.Dataset") -> tuple[float, float]:
 
 
 def _shares(values: Any) -> list[float | None]:
-    return [rounded(100 * float(value), 3) for value in values]
+    return [legend.rounded(100 * float(value), 3) for value in values]
 
 
 def example_rows(results: "xarray.Dataset") -> Rows:
     """The share of examples (%) in each margin bin, mean over networks: one row per stage."""
     mean = results["examples_by_margin"].mean("seed").transpose("stage", "bin").values
     bins = list(range(results.sizes["bin"]))
-    return [
-        {"stage": s, "bin": bins, "share": _shares(one)} for s, one in zip(stage_titles(results), mean, strict=True)
-    ]
+    stages = legend.stage_titles(results)
+    return [{"stage": s, "bin": bins, "share": _shares(one)} for s, one in zip(stages, mean, strict=True)]
 
 
 def weight_rows(results: "xarray.Dataset") -> Rows:
@@ -237,10 +170,10 @@ def weight_rows(results: "xarray.Dataset") -> Rows:
     mean = results["weight_by_margin"].mean("seed").transpose("stage", "objective", "bin").values
     bins = list(range(results.sizes["bin"]))
     rows = []
-    for i, (key, place) in enumerate(places(results)):
+    for i, (key, place) in enumerate(legend.places(results)):
         one = results.isel(objective=i)
         what = {"key": key, "title": str(one["title"].item()), "t": place, "table": bool(one["in_table"])}
-        for s, stage in enumerate(stage_titles(results)):
+        for s, stage in enumerate(legend.stage_titles(results)):
             rows.append({"stage": stage} | what | {"bin": bins, "share": _shares(mean[s, i])})
     return rows
 
@@ -256,17 +189,17 @@ def counted(examples: float) -> str:
 
 def _peaked(values: Any) -> list[float | None]:
     """Scaled to a highest value of 1."""
-    return [rounded(float(value), 3) for value in values / (values.max() or 1.0)]
+    return [legend.rounded(float(value), 3) for value in values / (values.max() or 1.0)]
 
 
 def ridge_rows(results: "xarray.Dataset") -> Rows:
     """For the table's objectives: weight per margin bin beside the examples, each scaled to its own peak."""
-    table = in_table(results)
+    table = legend.in_table(results)
     mean = table[["weight_by_margin", "examples_by_margin", "effective_examples"]].mean("seed")
     dead = table["dead"].all("seed")
     rows = []
-    for i, key in enumerate(keys(table)):
-        for s, stage in enumerate(stage_titles(results)):
+    for i, key in enumerate(legend.keys(table)):
+        for s, stage in enumerate(legend.stage_titles(results)):
             at = mean.isel(objective=i, stage=s)
             silent = bool(dead.isel(objective=i, stage=s))
             rows.append(
@@ -294,7 +227,7 @@ def staircase_rows(results: "xarray.Dataset") -> Rows:
     """
     offset = results["offset"].values
     rows = []
-    for s, stage in enumerate(stage_titles(results)):
+    for s, stage in enumerate(legend.stage_titles(results)):
         at = results["line"].isel(seed=0, stage=s)
         values = {curve: at.sel(curve=curve).values.astype(float) for curve in STAIRCASE_CURVES}
         slopes = {curve: np.diff(value) / np.diff(offset) for curve, value in values.items()}
@@ -311,7 +244,7 @@ def staircase_rows(results: "xarray.Dataset") -> Rows:
 
 
 def _list(values: Iterable[float], digits: int) -> list[float | None]:
-    return [rounded(float(value), digits) for value in values]
+    return [legend.rounded(float(value), digits) for value in values]
 
 
 def flat_share(results: "xarray.Dataset", curve: str) -> float:
@@ -332,7 +265,7 @@ def difference_rows(results: "xarray.Dataset") -> Rows:
     return [
         {"stage": stage, "measure": measure, "h": float(h)}
         | _interval(array.isel(stage=s).sel(h=h).values, scale=100.0)
-        for s, stage in enumerate(stage_titles(results))
+        for s, stage in enumerate(legend.stage_titles(results))
         for measure, array in measures.items()
         for h in results["h"].values
     ]
@@ -342,7 +275,7 @@ def learning_rows(results: "xarray.Dataset") -> Rows:
     """Loss and accuracy (%) of each part of the data after each epoch."""
     scale = {"loss": 1.0, "accuracy": 100.0}
     return [
-        {"measure": name, "split": str(split), "epoch": int(epoch), "value": rounded(factor * float(value))}
+        {"measure": name, "split": str(split), "epoch": int(epoch), "value": legend.rounded(factor * float(value))}
         for name, factor in scale.items()
         for split in results["split"].values
         for epoch, value in zip(results["epoch"].values, results[name].sel(split=split).values, strict=True)
@@ -367,7 +300,7 @@ def portrait_rows(results: "xarray.Dataset") -> Rows:
             lines["value"] = (margins, value)
             lines["ratio"] = (margins[measurable], weight[measurable] / reference[measurable])
         for quantity, (at, y) in lines.items():
-            what = {"key": keys(results)[i], "subject": i == 0, "quantity": quantity}
+            what = {"key": legend.keys(results)[i], "subject": i == 0, "quantity": quantity}
             rows.append(what | {"margin": _list(at.tolist(), 5), "y": _list(y.tolist(), 5)})
     return rows
 

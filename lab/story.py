@@ -3,10 +3,11 @@
 Written for somebody who has read chapter 4: a loss is known, and that accuracy's derivative is 0 almost everywhere.
 """
 
+import math
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lab import headlines, series
+from lab import headlines, legend, series
 from lab.figures import intervals, spans
 from lab.findings import summarise
 from lab.palette import styles
@@ -14,7 +15,6 @@ from lab.quantities import COLUMNS, QUANTITIES
 from lab.statistics import Interval, mean_interval
 
 if TYPE_CHECKING:
-    import numpy as np
     import xarray
 
 
@@ -144,7 +144,7 @@ def parts(results: "xarray.Dataset") -> list[Part]:
             TEMPERATURES,
             _figure(
                 headlines.temperatures(results),
-                _key(series.swept_keys(results), series.keys(results))
+                _key(legend.swept_keys(results), legend.keys(results))
                 + _boxes(*(f"temperatures-{measure}" for measure in (*series.TEMPERATURE_MEASURES, "dead"))),
                 f"{intervals(results)} What is 0 has no place on a logarithmic axis; bands are cut at its lower end.",
                 results,
@@ -207,24 +207,24 @@ def _key(shown: list[str], keys: list[str]) -> str:
 
 def first_focus(results: "xarray.Dataset") -> str:
     """The objective that the page brings forward at first: expected error, or what there is in its place."""
-    keys = [key for key in series.table_keys(results) if key not in ("zero_one", "cross_entropy")]
+    keys = [key for key in legend.table_keys(results) if key not in ("zero_one", "cross_entropy")]
     return "expected_error" if "expected_error" in keys else (keys or ["cross_entropy"])[0]
 
 
 def first_temperature(results: "xarray.Dataset") -> int:
     """The place among the swept temperatures of the one nearest to 1."""
-    at = series.swept_temperatures(results)
+    at = legend.swept_temperatures(results)
     return min(range(len(at)), key=lambda place: abs(at[place] - 1))
 
 
 def _controls(results: "xarray.Dataset") -> str:
     """Which objective, at which temperature: native inputs."""
-    at, place = series.swept_temperatures(results), first_temperature(results)
-    focus, chosen = first_focus(results), styles(series.keys(results))
+    at, place = legend.swept_temperatures(results), first_temperature(results)
+    focus, chosen = first_focus(results), styles(legend.keys(results))
     options = "".join(f'<option value="{i}" label="{t:g}"></option>' for i, t in enumerate(at))
     radios = "".join(
         _radio("focus", key, f"{_swatch(chosen[key])}{escape(key)}", checked=key == focus)
-        for key in series.table_keys(results)
+        for key in legend.table_keys(results)
     )
     return (
         f'<fieldset class="choice"><legend>Objective</legend>{radios}{_radio("focus", "all", "all of them")}</fieldset>'
@@ -249,7 +249,7 @@ def stage_choice(results: "xarray.Dataset") -> str:
     first = min(1, results.sizes["stage"] - 1)
     accuracy = 100 * results["test_accuracy"].mean("seed").values
     radios = []
-    for i, stage in enumerate(series.stage_titles(results)):
+    for i, stage in enumerate(legend.stage_titles(results)):
         # On a phone only what tells the stages apart is shown.
         name, more, epochs = stage.removeprefix("after ").partition(" (")
         after = '<span class="more">after </span>' if stage.startswith("after ") else ""
@@ -264,13 +264,17 @@ def _table(results: "xarray.Dataset") -> str:
     glossary = _glossary(results)
     heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in glossary)
     columns = len(glossary) + 1
-    table = series.in_table(results)
+    table = legend.in_table(results)
     # Taken out of xarray once: picking single numbers from it is slow.
-    values = [series.column_values(results, column) for column in COLUMNS]
+    values = [(series.column_values(results, column), column.least) for column in COLUMNS]
     bodies = []
-    for s, stage in enumerate(series.stage_titles(results)):
+    for s, stage in enumerate(legend.stage_titles(results)):
         rows = "".join(
-            _row(table.isel(stage=s, objective=i), [of[s, i] for of in values]) for i in range(table.sizes["objective"])
+            _row(
+                table.isel(stage=s, objective=i),
+                [mean_interval(of[s, i], within=(least, math.inf)) for of, least in values],
+            )
+            for i in range(table.sizes["objective"])
         )
         title = f'<tr class="stage"><th scope="rowgroup" colspan="{columns}">{escape(stage)}</th></tr>'
         bodies.append(f'<tbody class="of-stage-{s}">{title}{rows}</tbody>')
@@ -282,14 +286,14 @@ def _table(results: "xarray.Dataset") -> str:
     )
 
 
-def _row(one: "xarray.Dataset", columns: "list[np.ndarray]") -> str:
-    """One objective at one stage; of each column its values, network by network."""
+def _row(one: "xarray.Dataset", columns: list[Interval]) -> str:
+    """One objective at one stage; of each column its mean over the networks."""
     dead, n = int(one["dead"].sum()), one.sizes["seed"]
     cells = [
         _cell(mean_interval(one["mean_value"].values)),
         _cell(mean_interval(one["cosine"].sel(other="cross_entropy").values)),
         f"<td>{f'{dead}&nbsp;of&nbsp;{n}' if dead else '&ndash;'}</td>",
-        *(_cell(mean_interval(values)) for values in columns),
+        *map(_cell, columns),
     ]
     return f'<tr><th scope="row">{escape(str(one["title"].item()))}</th>{"".join(cells)}</tr>'
 

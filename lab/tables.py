@@ -1,12 +1,13 @@
 """Tables: the results of a comparison on one screen of a terminal."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lab import series
+from lab import legend, series
 from lab.findings import summarise
 from lab.quantities import COLUMNS
 from lab.runs import Run
@@ -16,8 +17,35 @@ if TYPE_CHECKING:
     import xarray
 
 
-# What a cell of the comparison's table says, the most telling first, and its width in characters.
-_PARTS = (("cos", 5), ("n", 5), ("gain", 6), ("|g|", 8))
+class _Part(NamedTuple):
+    """A number in a cell of the comparison's table, right-aligned in `width` characters."""
+
+    heading: str
+    width: int
+    reading: str
+    write: Callable[["xarray.Dataset"], str]  # of one objective at one stage
+
+
+def _mean(row: "xarray.Dataset", name: str) -> float:
+    return float(row[name].mean())
+
+
+def _cosine(row: "xarray.Dataset") -> str:
+    return f"{mean_interval(row['cosine'].sel(other='cross_entropy').values).mean:.2f}"
+
+
+# The most telling first.
+_PARTS = (
+    _Part("cos", 5, "cos with cross entropy's gradient", _cosine),
+    _Part("n", 5, "n how many examples carry it", lambda row: f"{_mean(row, 'effective_examples'):.0f}"),
+    _Part(
+        "gain",
+        6,
+        "gain of held-out accuracy by the best step along it (points)",
+        lambda row: f"{100 * _mean(row, 'gain_held_out'):+.1f}",
+    ),
+    _Part("|g|", 8, "|g| gradient norm", lambda row: f"{_mean(row, 'norm'):.2g}"),
+)
 
 
 def comparison_table(results: "xarray.Dataset", *, width: int) -> Table:
@@ -28,25 +56,19 @@ def comparison_table(results: "xarray.Dataset", *, width: int) -> Table:
     and then the gain.
     """
     room = (width - 28) // results.sizes["stage"] - 3
-    parts = [part for i, part in enumerate(_PARTS) if i < 2 or sum(size for _, size in _PARTS[: i + 1]) <= room]
-    shown = [name for name, _ in parts]
-    readings = {
-        "cos": "cos with cross entropy's gradient",
-        "n": "n how many examples carry it",
-        "gain": "gain of held-out accuracy by the best step along it (points)",
-        "|g|": "|g| gradient norm",
-    }
+    shown = [part for i, part in enumerate(_PARTS) if i < 2 or sum(one.width for one in _PARTS[: i + 1]) <= room]
+    networks = results.sizes["seed"]
     table = Table(
-        title=f"Gradients of {results.sizes['seed']} networks ({results.attrs['network']}), "
+        title=f"Gradients of {networks} networks ({results.attrs['network']}), "
         f"{results.attrs['examples']:,} images each",
-        caption=f"{', '.join(readings[name] for name in shown)}; means over n = {results.sizes['seed']} networks.\n"
+        caption=f"{', '.join(part.reading for part in shown)}; means over n = {networks} networks.\n"
         f"{results.attrs['data']}",
         title_justify="left",
         caption_justify="left",
         padding=(0, 1, 0, 0),
     )
     table.add_column("objective", no_wrap=True)
-    heading = "".join(f"{name:>{size}}" for name, size in parts)
+    heading = "".join(f"{part.heading:>{part.width}}" for part in shown)
     for stage in results["stage"].values:
         table.add_column(
             f"{stage.replace('at the ', '').replace(' (', chr(10) + '(')}\n{heading}", justify="right", no_wrap=True
@@ -57,29 +79,22 @@ def comparison_table(results: "xarray.Dataset", *, width: int) -> Table:
     return table
 
 
-def _cell(row: "xarray.Dataset", shown: list[str]) -> str:
+def _cell(row: "xarray.Dataset", shown: list[_Part]) -> str:
     dead = int(row["dead"].sum())
     if dead == row.sizes["seed"]:
         return "dead: 0" if not row["norm"].any() else "dead: ~0"
-    cosine = mean_interval(row["cosine"].sel(other="cross_entropy").values).mean
-    said = {
-        "cos": f"{cosine:5.2f}",
-        "n": f"{float(row['effective_examples'].mean()):5.0f}",
-        "gain": f"{100 * float(row['gain_held_out'].mean()):+6.1f}",
-        "|g|": f"{float(row['norm'].mean()):8.2g}",
-    }
-    return "".join(said[name] for name in shown)
+    return "".join(f"{part.write(row):>{part.width}}" for part in shown)
 
 
 def detail_table(results: "xarray.Dataset", *, width: int) -> Table:
     """Further diagnostics at the second stage (or the only one): as many columns as fit, with how to read them."""
     stage = min(1, results.sizes["stage"] - 1)
-    titles = [str(title) for title in series.in_table(results)["title"].values]
-    rest = [column for column in COLUMNS if column.quantity not in ("gain_held_out", "effective_examples")]
-    columns = rest[: max(1, (width - 4 - max(map(len, titles))) // 9)]
+    titles = [str(title) for title in legend.in_table(results)["title"].values]
+    columns = [column for column in COLUMNS if column.quantity != "effective_examples"]  # those are in the first table
+    columns = columns[: max(1, (width - 4 - max(map(len, titles))) // 9)]
     readings = "\n".join(f"{column.heading}: {column.reading}" for column in columns)
     table = Table(
-        title=f"More about them {series.stage_titles(results)[stage]}",
+        title=f"More about them {legend.stage_titles(results)[stage]}",
         caption=f"{escape(readings)}\nAll {len(COLUMNS)} diagnostics, with intervals and at every stage: in the page.",
         title_justify="left",
         caption_justify="left",

@@ -12,7 +12,7 @@ import xarray
 from PIL import Image
 
 import lab
-from lab import figures, headlines, report, series
+from lab import figures, headlines, legend, report, series
 from lab.palette import KNOWN, styles
 from lab.runs import Run, write_json
 
@@ -145,7 +145,7 @@ def data(chart):
 def test_cosines_are_the_measured_ones(comparison):
     rows = data(figures.cosines(comparison))["cosines"]
     table = comparison.isel(objective=comparison["in_table"].values, other=comparison["in_table"].values)
-    stages = series.stage_titles(comparison)
+    stages = legend.stage_titles(comparison)
     n = table.sizes["objective"]
     assert len(rows) == 2 * n * n
     mean = table["cosine"].mean("seed").values  # stage, objective, other
@@ -200,7 +200,7 @@ def test_ridges_keep_the_shape_of_what_was_measured(comparison):
     for row in rows:
         measured = comparison.sel(objective=comparison["objective"][comparison["title"] == row["title"]].item())
         shape = (
-            measured["weight_by_margin"].mean("seed").isel(stage=series.stage_titles(comparison).index(row["stage"]))
+            measured["weight_by_margin"].mean("seed").isel(stage=legend.stage_titles(comparison).index(row["stage"]))
         )
         np.testing.assert_allclose(row["share"], shape / max(float(shape.max()), 1e-30), atol=1e-3)
     assert {row["carried"] for row in rows if row["title"] == "zero_one"} == {"dead"}
@@ -210,7 +210,7 @@ def test_the_staircase_is_flat_and_the_loss_is_not(comparison):
     rows = series.staircase_rows(comparison)
     for row in rows:
         if row["quantity"] == "value":
-            s = series.stage_titles(comparison).index(row["stage"])
+            s = legend.stage_titles(comparison).index(row["stage"])
             measured = comparison["line"].isel(seed=0, stage=s).sel(curve=row["curve"])
             np.testing.assert_allclose(row["value"], measured, rtol=1e-6)
         slopes = np.array(row["value"]) if row["quantity"] == "slope" else None
@@ -228,7 +228,7 @@ def test_the_staircase_is_flat_and_the_loss_is_not(comparison):
 
 def test_differences_are_the_measured_ones(comparison):
     for row in data(figures.differences(comparison))["differences"]:
-        s = series.stage_titles(comparison).index(row["stage"])
+        s = legend.stage_titles(comparison).index(row["stage"])
         at = comparison.isel(stage=s).sel(h=row["h"]).mean("seed")
         expected = 1 - at["difference_moved_share"] if row["measure"] == "still" else at["difference_loss_deviation"]
         assert row["mean"] == pytest.approx(100 * float(expected), rel=1e-3)
@@ -311,7 +311,7 @@ def test_one_network_claims_nothing_general(comparison):
 def test_every_objective_has_its_own_colour_and_dash(comparison):
     looks = [(colour, tuple(dash)) for colour, dash in KNOWN.values()]
     assert len(set(looks)) == len(looks)
-    assert set(series.keys(comparison)) <= set(KNOWN)
+    assert set(legend.keys(comparison)) <= set(KNOWN)
     # A new objective takes nobody's colour, and changes nobody's.
     chosen = styles(["mine", *KNOWN, "yours"])
     assert {key: chosen[key] for key in KNOWN} == KNOWN
@@ -344,13 +344,13 @@ def test_the_same_colour_in_every_figure_and_on_the_page(comparison):
 
 
 def test_a_key_is_what_stays_when_the_temperature_changes(comparison):
-    keys = dict(zip(comparison["objective"].values, series.keys(comparison), strict=True))
+    keys = dict(zip(comparison["objective"].values, legend.keys(comparison), strict=True))
     assert keys["expected_error:temperature=0.1"] == keys["expected_error"] == "expected_error"
     other = comparison.assign_coords(
         objective=np.where(comparison["objective"] == "gce", "gce:q=0.5", comparison["objective"]),
         title=("objective", np.where(comparison["title"] == "gce", "gce q=0.5", comparison["title"])),
     )
-    assert "gce q=0.5" in series.keys(other)  # another q is another objective
+    assert "gce q=0.5" in legend.keys(other)  # another q is another objective
 
 
 # -- small and strange results ----------------------------------------------------------------------------------
@@ -395,6 +395,16 @@ def test_whose_gradient_raises_accuracy_is_said_with_its_uncertainty(comparison)
     behind = gains(-0.02, 0.001)
     behind["gain_held_out"].loc[{"objective": "cross_entropy"}] = 0.5
     assert headlines.gains(behind).startswith("No gradient raises held-out accuracy more than cross entropy's")
+
+
+def test_intervals_end_where_the_quantity_ends(comparison):
+    """Two noise scales far apart have a t interval that begins below 0, where no noise scale is."""
+    apart = comparison.copy(deep=True)
+    apart["noise_scale"][0], apart["noise_scale"][1] = 10.0, 1000.0
+    apart["gain_held_out"][0], apart["gain_held_out"][1] = -0.2, 0.3
+    rows = [row for row in series.detail_rows(apart) if row["row"] == "gce"]
+    assert {row["low"] for row in rows if row["column"] == "noise"} == {0.0}
+    assert all(row["low"] < 0 for row in rows if row["column"] == "gain")
 
 
 def test_strange_names_stay_text(tmp_path, comparison):

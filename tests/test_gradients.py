@@ -10,7 +10,7 @@ import pytest
 import lab
 from lab import diagnostics
 from lab.catalogue import definitions
-from lab.gradients import gram_from_margins, margin_gram, margin_slopes
+from lab.nodes import gram_from_margins, margin_gram, margin_slopes
 
 OBJECTIVES = [one.make() for one in definitions() if one.family != "own"] + [
     lab.objective("expected_error", temperature=t) for t in (0.1, 3.0)

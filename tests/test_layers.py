@@ -17,9 +17,9 @@ errors files labels
 idx published sample prepared sources data sample.make runs
 batches networks book userfile
 margins objectives losses tempered weighted surrogates hinges confusion catalogue metrics properties checks
-gradients moments estimators diagnostics rays landscape curvature staircase measurement training
+gradients nodes moments estimators diagnostics rays landscape curvature staircase measurement training
 settings environment statistics saved learning quantities comparison portrait
-findings series palette charts curves headlines figures story report tables
+findings legend series palette charts grids curves headlines figures story report tables
 console doctor reference __main__
 """.split()
 # What is drawn and read back, and what answers `--help`, must work where JAX is not installed.
@@ -31,7 +31,14 @@ WITHOUT_JAX = [
     "quantities",
     *LAYERS[LAYERS.index("findings") : LAYERS.index("doctor")],
 ]
-DRAWING = ("palette", "charts", "curves", "figures", "report")  # altair is their job, and only drawing imports them
+DRAWING = (
+    "palette",
+    "charts",
+    "grids",
+    "curves",
+    "figures",
+    "report",
+)  # altair is their job, and only drawing imports them
 HEAVY = ("tensorflow_datasets", "xarray", "altair", "vl_convert", "PIL", "h5netcdf", "ray", "sklearn")
 
 

@@ -293,7 +293,7 @@ def drawn_parameters(definition, draw):
 @settings(deadline=None, max_examples=40)
 @given(
     seed=st.integers(0, 2**32 - 1),
-    shape=st.sampled_from([(2, 2), (3, 8), (10, 3), (100, 3)]),  # few, and those of MILD: each is compiled anew
+    shape=st.sampled_from([(2, 1), (3, 8), (10, 3), (100, 3)]),  # few: each is compiled anew
     scale=st.sampled_from([0.1, 3.0, 30.0]),
     shift=st.floats(-50, 50),
 )

@@ -14,7 +14,7 @@ import pytest
 from test_figures import EVIL, renamed
 
 import lab
-from lab import headlines, report, series, story
+from lab import headlines, legend, report, story
 from lab.quantities import COLUMNS
 from lab.runs import Run, write_json
 
@@ -204,7 +204,7 @@ def test_peaks_are_above_all_that_is_drawn(comparison):
 
 def test_the_slider_begins_at_the_temperature_nearest_to_1(comparison, page):
     (slider,) = (a for tag, a in page.elements if tag == "input" and a["type"] == "range")
-    assert series.swept_temperatures(comparison) == [0.1, 1, 10]
+    assert legend.swept_temperatures(comparison) == [0.1, 1, 10]
     assert slider["max"] == "2" and slider["value"] == "1" == str(story.first_temperature(comparison))
 
 
