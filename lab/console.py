@@ -4,7 +4,9 @@ Nothing here imports JAX: `--help` must be quick, and a redraw needs no JAX at a
 """
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,6 +29,7 @@ def cli(
     Exit codes: 0 done, 1 failed on the way, 2 a mistake in what was given, 130 stopped by Ctrl-C.
     """
     config = (tyro.conf.OmitArgPrefixes,)
+    sys.unraisablehook = _again_if_interrupted
     try:
         if isinstance(command, dict):
             tyro.extras.subcommand_cli_from_dict(command, prog=prog, description=description, config=config)
@@ -41,6 +44,15 @@ def cli(
         _stop(f"{where}{error.strerror or error}. What was not complete has been removed.", 1)
     except KeyboardInterrupt:
         _stop("stopped by Ctrl-C. What was not complete has been removed.", 130)
+
+
+def _again_if_interrupted(lost: "sys.UnraisableHookArgs") -> None:
+    """Ctrl-C that came while a callback ran (JAX's of the garbage collector, say) is lost there: it comes once more."""
+    if lost.exc_type is KeyboardInterrupt:
+        # Later, from a timer: here it would be lost again.
+        threading.Timer(0.05, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    else:
+        sys.__unraisablehook__(lost)
 
 
 def _stop(message: str, code: int) -> None:

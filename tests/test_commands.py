@@ -163,6 +163,24 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path):
     assert not list((tmp_path / "runs").iterdir())
 
 
+def test_ctrl_c_that_a_callback_swallows_comes_again(tmp_path):
+    """Python drops an exception raised in a callback; a signal that arrives in one would be lost with it."""
+    program = (
+        "import gc, signal, time\nfrom lab.console import cli\n"
+        "def interrupted(phase, info):\n"
+        "    gc.callbacks.remove(interrupted)\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "def command():\n"
+        "    gc.callbacks.append(interrupted)\n"
+        "    gc.collect()\n"
+        "    time.sleep(60)\n"
+        "cli(command)\n"
+    )
+    done = run(cwd=tmp_path, program=("-c", program))
+    assert done.returncode == 130
+    assert "stopped by Ctrl-C" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_a_full_disk_is_one_clear_message(tmp_path):
     """The file-size limit of the process stands in for a disk: a write beyond it fails as a full disk does."""
     limited = (
