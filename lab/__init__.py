@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lab.curvature import top_eigenvalues as top_eigenvalues
     from lab.curvature import trace as trace
     from lab.data import load as load
+    from lab.data import load_from as load_from
     from lab.environment import describe as describe
     from lab.errors import DataError as DataError
     from lab.errors import InputError as InputError
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from lab.estimators import perturbed_argmax as perturbed_argmax
     from lab.estimators import reinforce as reinforce
     from lab.estimators import straight_through as straight_through
+    from lab.evaluation import evaluate as evaluate
+    from lab.evaluation import evaluate_together as evaluate_together
     from lab.figures import draw as draw
     from lab.findings import summarise as summarise
     from lab.gradients import cotangents as cotangents
@@ -58,25 +61,33 @@ if TYPE_CHECKING:
     from lab.metrics import balanced_accuracy as balanced_accuracy
     from lab.metrics import brier_score as brier_score
     from lab.metrics import calibration_error as calibration_error
-    from lab.metrics import evaluate as evaluate
     from lab.metrics import log_score as log_score
     from lab.metrics import macro_f1 as macro_f1
     from lab.metrics import minibatch_bias as minibatch_bias
     from lab.moments import example_moments as example_moments
     from lab.moments import objective_gram as objective_gram
     from lab.networks import Network as Network
+    from lab.networks import lenet5 as lenet5
     from lab.networks import mlp as mlp
     from lab.nodes import gram_from_margins as gram_from_margins
     from lab.nodes import margin_gram as margin_gram
     from lab.objectives import Definition as Definition
     from lab.objectives import Objective as Objective
     from lab.objectives import Parameter as Parameter
+    from lab.optimisers import Optimiser as Optimiser
+    from lab.optimisers import optimiser as optimiser
     from lab.portrait import portray as portray
     from lab.rays import accuracy_gain as accuracy_gain
     from lab.rays import best_weight as best_weight
     from lab.report import write_report as write_report
     from lab.runs import Run as Run
+    from lab.runs import lasting_run as lasting_run
     from lab.runs import new_run as new_run
+    from lab.runs import open_runs as open_runs
+    from lab.runs import resumed_run as resumed_run
+    from lab.schedules import annealed as annealed
+    from lab.schedules import hand_over as hand_over
+    from lab.schedules import tied as tied
     from lab.settings import CompareSettings as CompareSettings
     from lab.settings import DataSettings as DataSettings
     from lab.settings import TrainingSettings as TrainingSettings
@@ -86,8 +97,8 @@ if TYPE_CHECKING:
     from lab.tables import learning_table as learning_table
     from lab.tables import portrait_table as portrait_table
     from lab.tables import show_comparison as show_comparison
-    from lab.training import optimiser as optimiser
     from lab.training import train as train
+    from lab.training import train_together as train_together
 
 _HOME = {
     "batches": "drawn shuffled",
@@ -97,31 +108,34 @@ _HOME = {
     "comparison": "compare",
     "console": "cli progress",
     "curvature": "gauss_newton_vector hessian_vector spectral_density top_eigenvalues trace",
-    "data": "load",
+    "data": "load load_from",
     "environment": "describe",
     "errors": "DataError InputError",
     "estimators": "Estimate ceiling cosine evolution_strategies finite_differences perturbed_argmax reinforce "
     "straight_through",
+    "evaluation": "evaluate evaluate_together",
     "figures": "draw",
     "findings": "summarise",
     "gradients": "cotangents gram objective_gradients",
     "labels": "from_one_hot",
     "landscape": "filter_normalised line line_derivatives plane principal_plane random_direction slice_values",
     "margins": "centred_margin hard_margin sigmoid soft_margin topk_margin",
-    "metrics": "MinibatchBias accuracy balanced_accuracy brier_score calibration_error evaluate log_score macro_f1 "
+    "metrics": "MinibatchBias accuracy balanced_accuracy brier_score calibration_error log_score macro_f1 "
     "minibatch_bias",
     "moments": "example_moments objective_gram",
-    "networks": "Network mlp",
+    "networks": "Network lenet5 mlp",
     "nodes": "gram_from_margins margin_gram",
     "objectives": "Definition Objective Parameter",
+    "optimisers": "Optimiser optimiser",
     "portrait": "portray",
     "rays": "accuracy_gain best_weight",
     "report": "write_report",
-    "runs": "Run new_run",
+    "runs": "Run lasting_run new_run open_runs resumed_run",
+    "schedules": "annealed hand_over tied",
     "settings": "CompareSettings DataSettings TrainingSettings TrainSettings",
     "surrogates": "smoothed_error",
     "tables": "comparison_table learning_table portrait_table show_comparison",
-    "training": "optimiser train",
+    "training": "train train_together",
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names.split()}
 

@@ -6,6 +6,7 @@ without it.
 
 import ast
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,15 +14,15 @@ import tyro
 from rich.console import Console
 
 import lab
-from lab.console import cli, progress
+from lab.console import cli, interruptible, progress, read_again
 from lab.errors import InputError
-from lab.settings import CompareSettings, DoctorSettings, ShowSettings, TrainSettings
+from lab.settings import CompareSettings, DoctorSettings, ShowSettings, TrainCommand, TrainSettings, restored
 
 
 def compare(settings: CompareSettings) -> None:
     """Compare the gradients of losses and smoothed accuracies at several stages of training."""
     console = Console(highlight=False)
-    data = lab.load(settings.data.dataset, data_dir=settings.data.data_dir)
+    data = lab.load_from(settings.data)
     console.print(f"{data.description} ({data.detail})", markup=False)
     with lab.new_run(settings.out, "compare", settings, lab.describe(precision=settings.precision)) as run:
         with progress(settings.steps) as advance:
@@ -33,19 +34,29 @@ def compare(settings: CompareSettings) -> None:
     lab.show_comparison(run, console)
 
 
-def train(settings: TrainSettings) -> None:
-    """Train one network, with its loss and accuracy after every epoch, and keep it."""
+def train(command: TrainCommand) -> None:
+    """Train networks and keep them, with their metrics after every epoch; or go on with a run that was stopped."""
     from lab.learning import learn
 
     console = Console(highlight=False)
-    data = lab.load(settings.data.dataset, data_dir=settings.data.data_dir)
+    settings, resumed = command.settings, command.resume
+    if resumed is not None:
+        stored = {name: value for name, value in lab.Run(resumed).config().items() if name != "kind"}
+        settings = read_again(replace(command, settings=restored(TrainSettings, stored))).settings
+    data = lab.load_from(settings.data)
     console.print(f"{data.description} ({data.detail})", markup=False)
-    steps = settings.epochs * (len(data.train) // settings.training.batch_size)
-    with lab.new_run(settings.out, "train", settings, lab.describe(precision="default")) as run:
-        with progress(steps) as advance:
-            results, parameters = learn(settings, data, progress=lambda steps: advance(steps, "training"))
+    if resumed is not None:
+        opened = lab.resumed_run(resumed, "train", settings)
+    else:
+        opened = lab.lasting_run(settings.out, "train", settings, lab.describe(precision="default"))
+    steps, images = settings.epochs * (len(data.train) // settings.training.batch_size), settings.training.batch_size
+    with opened as run:
+        with interruptible() as stop, progress(steps, images_per_step=images * settings.seeds) as advance:
+            results, parameters = learn(
+                settings, data, run, debug=command.debug, progress=advance, say=console.print, stop=stop
+            )
+        run.save_networks(parameters, range(settings.seed, settings.seed + settings.seeds))
         run.save_results(results)
-        run.save_network(parameters)
         with console.status("drawing"):
             lab.draw(run)
     console.print(lab.learning_table(results))

@@ -18,11 +18,13 @@ from lab.batches import ORDERS, shuffled
 from lab.catalogue import objective
 from lab.data import Dataset, Split
 from lab.errors import InputError
+from lab.evaluation import evaluate
 from lab.measurement import BATCH_SIZES, MARGIN_EDGES, QUANTILES, Batch, measure
-from lab.metrics import evaluate
 from lab.networks import Network
 from lab.objectives import Objective
+from lab.optimisers import optimiser
 from lab.quantities import QUANTITIES
+from lab.runs import Run
 from lab.saved import load_network, network_of
 from lab.settings import CompareSettings, Precision
 from lab.staircase import (
@@ -33,7 +35,7 @@ from lab.staircase import (
     LINE_OFFSETS,
     move_weights,
 )
-from lab.training import optimiser, train
+from lab.training import train
 
 if TYPE_CHECKING:
     import xarray
@@ -98,7 +100,7 @@ def compare(
         seed = settings.seed + i
 
         def tell(steps, i=i):
-            progress(steps, f"network {i + 1} of {settings.networks}")
+            progress(steps, f"network {i + 1} of {len(subjects)}")
 
         tell(0)
         by_seed.append(_one_network(settings, data, objectives, subject.network, subject.states(seed, tell), seed))
@@ -116,9 +118,9 @@ class _Subject(NamedTuple):
 
 def _trained(settings: CompareSettings, data: Dataset) -> list[_Subject]:
     """The same network for every seed, to be trained from stage to stage."""
-    network = network_of(settings.training, data)
+    network = network_of(settings.training.network, data)
     # Made once: functions made anew for each network would be compiled anew.
-    train_on = objective(settings.training.train_on)
+    train_on = objective(settings.train_on)
     transformation = optimiser(settings.training.optimiser, settings.training.learning_rate)
 
     def states(seed, tell):
@@ -136,12 +138,13 @@ def _trained(settings: CompareSettings, data: Dataset) -> list[_Subject]:
         )
         return (state.parameters for state in found)
 
-    return [_Subject(network, states, settings.training.recipe)] * settings.seeds
+    return [_Subject(network, states, settings.training.recipe(settings.train_on))] * settings.seeds
 
 
 def _saved(settings: CompareSettings, data: Dataset) -> list[_Subject]:
     """The networks of the checkpoints, each at one stage, as it was saved."""
-    found = [load_network(path, settings.training, data) for path in settings.checkpoint]
+    files = [file for path in settings.checkpoint for file in (Run(path).networks if path.is_dir() else [path])]
+    found = [load_network(file, settings.training.network, data) for file in files]
     names = list(dict.fromkeys(one.network.name for one in found))
     if len(names) > 1:
         raise InputError(f"the checkpoints must be of one kind of network to be averaged; got {', '.join(names)}.")
@@ -214,7 +217,7 @@ def _labelled(
     return xarray.Dataset(
         {name: (("seed", "stage", *QUANTITIES[name].axes), array, _said(name)) for name, array in arrays.items()},
         coords={
-            "seed": settings.seed + np.arange(settings.networks),
+            "seed": settings.seed + np.arange(len(subjects)),
             "stage": [stage_name(step, per_epoch) for step in steps],
             "step": ("stage", np.array(steps)),
             "objective": names,

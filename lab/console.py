@@ -9,13 +9,27 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import FrameType
+from typing import Any, TypeVar
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
-from lab.errors import InputError
+from lab.errors import InputError, Stopped
+from lab.machine import prepare
+
+CONFIG = (tyro.conf.OmitArgPrefixes,)
+T = TypeVar("T")
 
 
 def cli(
@@ -28,22 +42,33 @@ def cli(
 
     Exit codes: 0 done, 1 failed on the way, 2 a mistake in what was given, 130 stopped by Ctrl-C.
     """
-    config = (tyro.conf.OmitArgPrefixes,)
+    prepare()
     sys.unraisablehook = _again_if_interrupted
     try:
         if isinstance(command, dict):
-            tyro.extras.subcommand_cli_from_dict(command, prog=prog, description=description, config=config)
+            tyro.extras.subcommand_cli_from_dict(command, prog=prog, description=description, config=CONFIG)
         else:
-            tyro.cli(command, prog=prog, description=description, config=config)
+            tyro.cli(command, prog=prog, description=description, config=CONFIG)
     except InputError as error:
         _stop(str(error), 2)
     except FloatingPointError as error:
-        _stop(str(error), 1)
+        _stop(_with_notes(error), 1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _stop(f"{where}{error.strerror or error}. What was not complete has been removed.", 1)
-    except KeyboardInterrupt:
-        _stop("stopped by Ctrl-C. What was not complete has been removed.", 130)
+        _stop(f"{where}{error.strerror or error}. {_left(error)}", 1)
+    except Stopped as stopped:
+        _stop(_with_notes(stopped), 130)
+    except KeyboardInterrupt as stopped:
+        _stop(f"stopped by Ctrl-C. {_left(stopped)}", 130)
+
+
+def _with_notes(error: BaseException) -> str:
+    return " ".join([str(error), *getattr(error, "__notes__", [])])
+
+
+def _left(error: BaseException) -> str:
+    """What is left of the work: a run that can be taken up says how in a note."""
+    return " ".join(getattr(error, "__notes__", [])) or "What was not complete has been removed."
 
 
 def _again_if_interrupted(lost: "sys.UnraisableHookArgs") -> None:
@@ -63,14 +88,54 @@ def _stop(message: str, code: int) -> None:
     os._exit(code)
 
 
+def read_again(default: T) -> T:
+    """The options of the command line once more, those that are not given being as in `default`."""
+    given = sys.argv[1:] if sys.argv[1:2] and sys.argv[1].startswith("-") else sys.argv[2:]
+    return tyro.cli(type(default), args=given, default=default, config=CONFIG)
+
+
 @contextmanager
-def progress(total: int) -> Iterator[Callable[[int, str], None]]:
-    """A progress bar over `total` steps; calls of what it gives say how many are done, and of what."""
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """What it gives says whether Ctrl-C has come: then the block is to end by itself. A second one ends it at once."""
+    came = False
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        if came:
+            raise KeyboardInterrupt
+        came = True
+
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield lambda: came
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class _Rate(ProgressColumn):
+    """Images a second."""
+
+    def __init__(self, images_per_step: int):
+        super().__init__()
+        self.images_per_step = images_per_step
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed * self.images_per_step:,.0f} images/s" if speed else "")
+
+
+@contextmanager
+def progress(total: int, *, images_per_step: int = 0) -> Iterator[Callable[[int, str], None]]:
+    """A progress bar over `total` steps; calls of what it gives say how many are done, and of what.
+
+    With `images_per_step` it says how many that makes a second.
+    """
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("steps"),
+        *([_Rate(images_per_step)] if images_per_step else []),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,

@@ -10,29 +10,37 @@ import altair as alt
 from lab.palette import DASHED, EXAMPLES, INK, SOLID, colour, dash
 
 
-def learning(measure: str, title: str) -> alt.Chart:
-    """One measure of each part of the data over the epochs."""
+def learning(measure: str, title: str) -> alt.LayerChart:
+    """One measure of each part of the data over the epochs: the mean over networks, in its interval."""
     splits = {"train": (EXAMPLES, SOLID), "validation": ("#E69F00", DASHED), "test": (INK, SOLID)}
     key = alt.Legend(title=None, orient="bottom", direction="horizontal")
-    return (
+    base = (
         alt.Chart(alt.NamedData(name="learning"))
         .transform_filter(f"datum.measure == '{measure}'")
-        .mark_line(strokeWidth=2, point=True)
         .encode(
             x=alt.X("epoch:Q", title="epochs", axis=alt.Axis(tickMinStep=1, grid=False)),
-            y=alt.Y("value:Q", title=title, scale=alt.Scale(zero=measure == "loss")),
             color=alt.Color(
                 "split:N",
                 scale=alt.Scale(domain=list(splits), range=[c for c, _ in splits.values()]),
                 legend=key,
             ),
-            strokeDash=alt.StrokeDash(
-                "split:N",
-                scale=alt.Scale(domain=list(splits), range=[d for _, d in splits.values()]),
-                legend=key,
-            ),
         )
     )
+    y = alt.Y("mean:Q", title=title, scale=alt.Scale(zero=measure == "loss"))
+    lines = base.mark_line(strokeWidth=2, point=True).encode(
+        y=y,
+        strokeDash=alt.StrokeDash(
+            "split:N",
+            scale=alt.Scale(domain=list(splits), range=[d for _, d in splits.values()]),
+            legend=key,
+        ),
+    )
+    band = (
+        base.transform_filter("datum.n > 1")
+        .mark_area(opacity=0.18, line=False)
+        .encode(y=alt.Y("low:Q", title=title), y2=alt.Y2("high:Q"))
+    )
+    return alt.LayerChart(layer=[band, lines])
 
 
 PORTRAIT = {

@@ -16,6 +16,10 @@ class DataError(InputError):
     """A data file is missing, damaged or not what its name promises; the message names the file."""
 
 
+class Stopped(Exception):
+    """Work was stopped on the user's wish with all that is needed to go on kept; the message says how."""
+
+
 def unknown(kind: str, name: str, allowed: Iterable[str], *, see: str) -> InputError:
     """The error for a name that is not known, with the nearest one that is.
 

@@ -235,12 +235,12 @@ def spans(results: "xarray.Dataset") -> str:
 
 
 def learning(results: "xarray.Dataset") -> alt.HConcatChart:
-    """Loss and accuracy of one network over its epochs."""
+    """Loss and accuracy of networks over their epochs."""
     panels = [curves.learning("loss", "loss"), curves.learning("accuracy", "accuracy (%)")]
     chart = alt.hconcat(*(panel.properties(width=340, height=220) for panel in panels), spacing=30)
-    return _titled(
-        chart, headlines.learning(results), "n = 1 network.", results, width=800, learning=series.learning_rows(results)
-    )
+    note = f"{intervals(results)} Training: means over the epoch's mini-batches, each before its step."
+    rows = series.learning_rows(results)
+    return _titled(chart, headlines.learning(results), note, results, width=800, learning=rows)
 
 
 def portrait(results: "xarray.Dataset") -> alt.HConcatChart:
@@ -310,7 +310,7 @@ def _titled(chart: Any, headline: str, note: str, results: "xarray.Dataset", *, 
 
 def source(results: "xarray.Dataset") -> str:
     """Data, network, recipe and counts; of a portrait, the formula and which margin each curve is drawn over."""
-    if "seed" in results.dims:
+    if "stage" in results.dims:
         return caption(results)
     if "margin" in results.dims:
         measured = f"measured over the soft margin of {results.attrs['classes']} classes with equal rivals"

@@ -160,9 +160,11 @@ def details(results: "xarray.Dataset") -> str:
 
 def learning(results: "xarray.Dataset") -> str:
     """The accuracy on the test images at the end."""
-    final = 100 * float(results["accuracy"].sel(split="test").isel(epoch=-1))
+    final = mean_interval(100 * results["accuracy"].sel(split="test").isel(epoch=-1).values, within=(0, 100))
     epochs = int(results["epoch"].values[-1])
-    return f"After {epochs} epoch{'s' if epochs != 1 else ''} {final:.1f} % of the test images are read rightly."
+    return (
+        f"After {epochs} epoch{'s' if epochs != 1 else ''} {_interval(final, 1)} % of the test images are read rightly."
+    )
 
 
 def portrait(results: "xarray.Dataset") -> str:

@@ -4,14 +4,13 @@ Every metric is finished from the same `Sums`, which are added up over chunks wi
 not do: the last batch is smaller, and a mean over classes or bins is no mean over examples in the first place.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from lab.batches import shuffled
 from lab.errors import InputError
@@ -88,6 +87,7 @@ def finish(total: Sums) -> dict[str, Any]:
         "calibration_error": abs(total.gaps).sum() / examples,
         "brier": total.squares / examples,
         "log_score": total.surprise / examples,
+        "dead_classes": ((of_class > 0) & (answered == 0)).sum(),
     }
 
 
@@ -177,72 +177,6 @@ def log_score(logits: Logits, labels: Labels, *, mask: Mask = None) -> Scalar:
     1000.0
     """
     return _metrics(logits, labels, mask)["log_score"]
-
-
-@partial(jax.jit, static_argnames="apply")
-def _totals(
-    apply: Callable[..., Any],
-    objective: Objective,
-    parameters: Any,
-    images: UInt8[Array, "chunks batch pixels"],
-    labels: Int[Array, "chunks batch"],
-    mask: Bool[Array, "chunks batch"],
-) -> tuple[Sums, Scalar]:
-    """The sums over all chunks, and the objective's value on all of them together."""
-    form = objective.definition.batch_form
-
-    def chunk(part):
-        images, labels, mask = part
-        logits = apply(parameters, images.astype(float) / 255)
-        if form is None:
-            losses = jnp.sum(jnp.where(mask, objective(logits, labels), 0.0))
-        else:
-            losses = form.statistic(logits, labels, mask, **objective.parameters)
-        return sums(logits, labels, mask), losses
-
-    parts = jax.lax.map(chunk, (images, labels, mask))
-    total, losses = jax.tree.map(lambda part: jnp.sum(part, axis=0), parts)
-    return total, losses / jnp.sum(mask) if form is None else form.value(losses, **objective.parameters)
-
-
-def evaluate(
-    apply: Callable[..., Any],
-    objective: Objective,
-    parameters: Any,
-    images: UInt8[np.ndarray, "examples pixels"],
-    labels: Int[np.ndarray, " examples"],
-    *,
-    batch_size: int = 1000,
-) -> dict[str, float]:
-    """Every metric, and as "loss" the objective, of a network over all the examples.
-
-    `batch_size` is how many examples are in memory at a time; it changes no result, not even that of an objective
-    of a whole batch: its statistic is summed over the chunks, and its value taken once.
-
-    Raises: InputError for a batch size below 1, no examples, or labels that do not fit.
-
-    >>> import lab
-    >>> network, images = lab.mlp(pixels=2, classes=2), np.array([[0, 255], [255, 0]], dtype=np.uint8)
-    >>> found = evaluate(network.apply, lab.objective("brier"), network.init(jax.random.key(0)), images, np.arange(2))
-    >>> round(found["brier"], 1), round(found["loss"], 1)
-    (0.5, 0.5)
-    """
-    count = len(images)
-    if batch_size < 1 or count < 1:
-        raise InputError(f"evaluation needs a batch size and examples, 1 or more; got {batch_size} and {count}.")
-    classes = jax.eval_shape(apply, parameters, images[:1] / 255).shape[1]
-    labels = np.asarray(class_numbers(labels, shape=(count, classes)))
-    padding = -count % min(batch_size, count)
-    chunks = (count + padding) // min(batch_size, count)
-
-    def chunked(array: np.ndarray) -> np.ndarray:
-        padded = np.pad(array, [(0, padding)] + [(0, 0)] * (array.ndim - 1))
-        return padded.reshape(chunks, -1, *array.shape[1:])
-
-    mask = chunked(np.ones(count, dtype=bool))
-    total, loss = _totals(apply, objective, parameters, chunked(images), chunked(labels), mask)
-    finished = finish(jax.device_get(total))  # on the host, where counts are divided in float64
-    return {"loss": float(loss)} | {name: float(value) for name, value in finished.items()}
 
 
 class MinibatchBias(NamedTuple):

@@ -7,15 +7,14 @@ hidden name beside its place and renamed when it is complete.
 import json
 import os
 import shutil
-import zipfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lab import checkpoints
 from lab.errors import DataError, InputError
 from lab.files import replacing
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     import xarray
 
 
-NETWORK = "network.npz"
+NETWORK, METRICS, RESULTS = "network.npz", "metrics.jsonl", "results.nc"
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -59,38 +58,34 @@ class Run:
         """Writes results.nc, compressed netCDF."""
         encoding = {str(name): {"zlib": True} for name in results.data_vars}
         content = results.to_netcdf(engine="h5netcdf", encoding=encoding)
-        write_bytes(self.path / "results.nc", bytes(content))
+        write_bytes(self.path / RESULTS, bytes(content))
 
     def save_network(self, parameters: Any) -> None:
         """Writes network.npz: every array of the parameters under its place in the pytree."""
-        import io
+        checkpoints.write(self.path / NETWORK, parameters)
 
-        import jax
-        import numpy as np
+    def save_networks(self, parameters: Sequence[Any], seeds: Iterable[int]) -> None:
+        """Writes network.npz, or network-<seed>.npz for each seed if there are several."""
+        for one, seed in zip(parameters, seeds, strict=True):
+            checkpoints.write(self.path / (NETWORK if len(parameters) == 1 else f"network-{seed}.npz"), one)
 
-        leaves, _ = jax.tree_util.tree_flatten_with_path(parameters)
-        content = io.BytesIO()
-        arrays: dict[str, Any] = {jax.tree_util.keystr(place): np.asarray(leaf) for place, leaf in leaves}
-        np.savez(content, **arrays)
-        write_bytes(self.path / NETWORK, content.getvalue())
+    @property
+    def networks(self) -> list[Path]:
+        """The files of its saved networks, by seed; network.npz if there is none."""
+        return sorted(self.path.glob("network-*.npz"), key=lambda path: int(path.stem[8:])) or [self.path / NETWORK]
 
     def network(self, name: str = NETWORK) -> "dict[str, np.ndarray]":
         """The arrays of the saved network, by their place in the pytree.
 
         Raises: DataError naming the file if it is missing or damaged.
         """
-        import numpy as np
-
         path = self.path / name
         if not path.is_file():
             raise DataError(f"{path} is not there, so there is no saved network. `python -m lab train` saves one.")
         try:
-            if not zipfile.is_zipfile(path):
-                raise ValueError("it is no archive of arrays")
-            with np.load(path) as arrays:
-                return dict(arrays)
-        except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-            raise DataError(f"{path} is damaged ({error}). Train the network again.") from error
+            return checkpoints.read(path)
+        except DataError as error:
+            raise DataError(f"{error} Train the network again.") from error
 
     def results(self) -> "xarray.Dataset":
         """The labelled results, loaded into memory.
@@ -99,7 +94,7 @@ class Run:
         """
         import xarray
 
-        path = self.path / "results.nc"
+        path = self.path / RESULTS
         if not path.is_file():
             raise DataError(f"{self.path} holds no results.nc, so it is not a run of the lab. See the runs/ folder.")
         try:
@@ -107,6 +102,35 @@ class Run:
                 return results.load()
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise DataError(f"{path} is damaged ({error}). Make the run again.") from error
+
+    def add_metrics(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Appends to metrics.jsonl, one object a line."""
+        with (self.path / METRICS).open("a") as file:
+            file.write("".join(json.dumps(row) + "\n" for row in rows))
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl; a last line that was cut off when its run was killed is left out.
+
+        Raises: DataError naming the file and the line if another is damaged.
+        """
+        path = self.path / METRICS
+        lines = path.read_text(errors="replace").split("\n") if path.is_file() else []
+        rows = []
+        for number, line in enumerate(lines[:-1], start=1):  # what follows the last line break is cut off
+            try:
+                rows.append(json.loads(line))
+            except ValueError as error:
+                raise DataError(f"line {number} of {path} is damaged ({error}). Make the run again.") from error
+        return rows
+
+    def keep_metrics(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Writes metrics.jsonl anew with these rows alone."""
+        write_bytes(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run has its results; a run that was stopped on the way has checkpoints."""
+        return (self.path / RESULTS).is_file()
 
     def config(self) -> dict[str, Any]:
         """The settings the run was made with."""
@@ -130,20 +154,10 @@ def new_run(root: Path, kind: str, settings: Any, environment: dict[str, Any]) -
 
     Raises: InputError at once, before anything is computed, if the folder cannot be made.
     """
-    name = f"{datetime.now():%Y%m%d-%H%M%S}-{kind}"
+    name = _free_name(root, kind)
+    partial = root / f".{name}.partial"
+    _begin(partial, kind, settings, environment)
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        while (root / name).exists() or (root / f".{name}.partial").exists():
-            name += "+"  # two runs begun in one second
-        partial = root / f".{name}.partial"
-        partial.mkdir()
-    except OSError as error:
-        raise InputError(
-            f"cannot write results to {root}: {error.strerror}. Name another folder with --out."
-        ) from error
-    try:
-        write_json(partial / "config.json", {"kind": kind, **asdict(settings)})
-        write_json(partial / "environment.json", environment)
         run = Run(partial, name)
         yield run
         os.replace(partial, root / name)
@@ -151,3 +165,141 @@ def new_run(root: Path, kind: str, settings: Any, environment: dict[str, Any]) -
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+@contextmanager
+def lasting_run(root: Path, kind: str, settings: Any, environment: dict[str, Any]) -> Iterator[Run]:
+    """A folder `root/<time>-<kind>` that is there from the start, for a run that can be taken up again.
+
+    When the block fails it stays, if there is a checkpoint to go on from, and is removed if not. Nobody else can
+    take it up meanwhile. When the block ends well its checkpoints have done their work and are removed.
+
+    Raises: InputError at once, before anything is computed, if the folder cannot be made.
+    """
+    run = Run(root / _free_name(root, kind))
+    _begin(run.path, kind, settings, environment)
+    try:
+        with _taken_up(run, kind):
+            yield run
+    finally:
+        if not run.complete and not checkpoints.are_in(run.path):
+            shutil.rmtree(run.path, ignore_errors=True)
+
+
+@contextmanager
+def resumed_run(path: Path, kind: str, settings: Any) -> Iterator[Run]:
+    """The folder of a run that was stopped, to be taken up with the settings that it was begun with.
+
+    Raises: InputError if it is no such run, is complete, is still going on, or was begun with other settings.
+    """
+    run = Run(path)
+    if not (path / "config.json").is_file() or run.config().get("kind") != kind:
+        raise InputError(f"{path} is no run of `{kind}`, so it cannot be resumed. See the runs/ folder.")
+    if run.complete:
+        raise InputError(f"{path} is complete: there is nothing to resume.")
+    if differing := _differing([run.config(), _as_json({"kind": kind, **asdict(settings)})]):
+        said = "; ".join(f"{field}: {old!r} in the run, {new!r} now" for field, (old, new) in differing.items())
+        raise InputError(f"{path} was begun with other settings ({said}). Resume it as it was, or start a new run.")
+    with _taken_up(run, kind):
+        yield run
+
+
+def _free_name(root: Path, kind: str) -> str:
+    name = f"{datetime.now():%Y%m%d-%H%M%S}-{kind}"
+    while (root / name).exists() or (root / f".{name}.partial").exists():
+        name += "+"  # two runs begun in one second
+    return name
+
+
+def _begin(path: Path, kind: str, settings: Any, environment: dict[str, Any]) -> None:
+    """Makes a run's folder with what it is made with."""
+    try:
+        path.mkdir(parents=True)
+        write_json(path / "config.json", {"kind": kind, **asdict(settings)})
+        write_json(path / "environment.json", environment)
+    except OSError as error:
+        shutil.rmtree(path, ignore_errors=True)
+        raise InputError(
+            f"cannot write results to {path.parent}: {error.strerror}. Name another folder with --out."
+        ) from error
+
+
+@contextmanager
+def _taken_up(run: Run, kind: str) -> Iterator[None]:
+    """Work on a run: held against other processes (the system lets go when this one ends, however it ends)."""
+    import fcntl
+
+    with (run.path / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"another process is at work on {run.path}. Wait for its end, or stop it.") from None
+        try:
+            yield
+            checkpoints.remove(run.path)
+        except BaseException as error:
+            if checkpoints.are_in(run.path):
+                error.add_note(f"Go on with: python -m lab {kind} --resume {run.path}")
+            raise
+        finally:
+            (run.path / ".lock").unlink(missing_ok=True)
+
+
+def _as_json(settings: dict[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(settings, default=str))
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their path, as in "training.learning_rate"."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+def _differing(configs: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """The settings that are not the same in all configs, each with its values."""
+    flat = [_flat(config) for config in configs]
+    values = {name: [one.get(name) for one in flat] for name in sorted(set().union(*flat))}
+    return {name: found for name, found in values.items() if any(value != found[0] for value in found)}
+
+
+def open_runs(pattern: str | Path) -> "xarray.Dataset":
+    """The results of all complete runs that match, in one dataset with the axis `run`.
+
+    `pattern` is a folder of runs or a pattern as in "runs/*-train". Where runs have other seeds, stages or objectives
+    than one another, what a run lacks is NaN. Settings that differ between the runs become coordinates of `run`, named
+    as in config.json ("training.learning_rate"), so that one can select by them.
+
+    Raises: InputError if no complete run matches, or runs of several kinds do.
+    """
+    import glob
+
+    import xarray
+
+    pattern = Path(pattern)
+    paths = [
+        Path(one)
+        for one in glob.glob(str(pattern / "*" if pattern.is_dir() and not Run(pattern).complete else pattern))
+    ]
+    runs = [run for run in map(Run, sorted(paths)) if run.complete]
+    if not runs:
+        raise InputError(f"no complete run of the lab matches {str(pattern)!r}. See the runs/ folder.")
+    configs = [run.config() for run in runs]
+    if len(kinds := sorted({config["kind"] for config in configs})) > 1:
+        raise InputError(
+            f"{str(pattern)!r} matches runs of {' and '.join(kinds)}; narrow it, as in 'runs/*-{kinds[0]}'."
+        )
+    joined = xarray.concat(
+        [run.results() for run in runs],
+        dim="run",
+        join="outer",
+        combine_attrs="drop_conflicts",
+        data_vars="all",
+        coords="minimal",
+        compat="override",
+    )
+    settings: dict[str, Any] = {}
+    for name, values in _differing(configs).items():
+        settings[name] = ("run", [str(value) for value in values])
+    return joined.assign_coords({"run": [run.name for run in runs], **settings})

@@ -6,14 +6,16 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from lab.checkpoints import fitted
 from lab.data import Dataset
 from lab.errors import InputError
-from lab.networks import Network, mlp
+from lab.networks import Network, lenet5, mlp
 from lab.runs import NETWORK, Run
 from lab.settings import TrainingSettings
 from lab.userfile import from_user_file
+
+FORMS = "mlp:100,100, mlp:50:sigmoid, lenet5 or path/to/mine.py:make"
 
 
 class Saved(NamedTuple):
@@ -24,15 +26,23 @@ class Saved(NamedTuple):
     recipe: str  # how it came about, in a few words
 
 
-def network_of(training: TrainingSettings, data: Dataset) -> Network:
-    """The network that the settings describe, for these data.
+def network_of(text: str, data: Dataset) -> Network:
+    """The network of a text, for these data: mlp:100,100, mlp:50:sigmoid, lenet5 or path/to/mine.py:make.
 
-    Raises: InputError if a network of the user's own is not what it should be.
+    Raises: InputError if there is no such network, or one of the user's own is not what it should be.
     """
     pixels, classes = data.train.images.shape[1], len(data.classes)
-    if training.network:
-        return own_network(training.network, pixels=pixels, classes=classes)
-    return mlp(training.hidden_units, activation=training.activation, pixels=pixels, classes=classes)
+    if ".py:" in text:
+        return own_network(text, pixels=pixels, classes=classes)
+    kind, *rest = text.split(":")
+    if kind == "lenet5" and not rest:
+        return lenet5(pixels=pixels, classes=classes)
+    if kind != "mlp" or len(rest) > 2:
+        raise InputError(f"--network must be as in {FORMS}; got {text!r}.")
+    units, activation = [*rest, *("100", "relu")[len(rest) :]]
+    if not all(unit.strip().isdigit() and int(unit) >= 1 for unit in units.split(",")):
+        raise InputError(f"--network needs whole numbers of units, as in {FORMS}; got {text!r}.")
+    return mlp([int(unit) for unit in units.split(",")], activation=activation, pixels=pixels, classes=classes)
 
 
 def own_network(text: str, *, pixels: int, classes: int) -> Network:
@@ -80,11 +90,11 @@ def _check_shape(network: Network, name: str, pixels: int, classes: int) -> None
         raise InputError(f"the parameters of network {name!r} must be real numbers; some are {wrong[0]}.")
 
 
-def load_network(path: Path, training: TrainingSettings, data: Dataset) -> Saved:
+def load_network(path: Path, text: str, data: Dataset) -> Saved:
     """A saved network: `path` is a run's folder with its network.npz, or such a file.
 
-    Where the run's config.json lies beside it, the network is the one described there, unless `training` names one of
-    the user's own; otherwise it is the one that `training` describes.
+    Where the run's config.json lies beside it, the network is the one described there, unless `text` names one of
+    the user's own; otherwise it is the one that `text` describes.
 
     Raises: DataError if there is no such file or it is damaged; InputError if it holds another network's arrays, or
       the run was made on another dataset than `data`.
@@ -97,24 +107,13 @@ def load_network(path: Path, training: TrainingSettings, data: Dataset) -> Saved
         config = run.config()
         if (trained_on := config.get("data", {}).get("dataset", data.name)) != data.name:
             raise InputError(f"{path} was trained on {trained_on}, not on {data.name}; add --dataset {trained_on}.")
-        if not training.network:
+        if ".py:" not in text:
             known = {one.name for one in fields(TrainingSettings)}
             training = TrainingSettings(**{key: x for key, x in config.get("training", {}).items() if key in known})
-            recipe = f"{training.recipe} (saved in {path.name})"
-    network = network_of(training, data)
-    return Saved(network, _fitted(network, arrays, file), recipe)
-
-
-def _fitted(network: Network, arrays: dict[str, np.ndarray], file: Path) -> Any:
-    """The arrays in the places of the network's parameters."""
-    places, tree = jax.tree_util.tree_flatten_with_path(jax.eval_shape(network.init, jax.random.key(0)))
-    wanted = {jax.tree_util.keystr(place): leaf for place, leaf in places}
-    held, needed = ({name: one.shape for name, one in of.items()} for of in (arrays, wanted))
-    if held != needed:
-        said = [", ".join(f"{name} {list(shape)}" for name, shape in of.items()) for of in (held, needed)]
-        raise InputError(
-            f"{file} is not of the network {network.name}: it holds {said[0] or 'nothing'}; needed: {said[1]}. "
-            "Describe its network with --hidden and --activation, or --network."
-        )
-    leaves = [jnp.asarray(arrays[name], leaf.dtype) for name, leaf in wanted.items()]
-    return jax.tree.unflatten(tree, leaves)
+            text = training.network
+            recipe = f"{training.recipe(config.get('objective', 'an objective of its own'))} (saved in {path.name})"
+    network = network_of(text, data)
+    try:
+        return Saved(network, fitted(jax.eval_shape(network.init, jax.random.key(0)), arrays, file), recipe)
+    except InputError as error:
+        raise InputError(f"{error} So it is not of {network.name}: describe its network with --network.") from error

@@ -272,14 +272,16 @@ def difference_rows(results: "xarray.Dataset") -> Rows:
 
 
 def learning_rows(results: "xarray.Dataset") -> Rows:
-    """Loss and accuracy (%) of each part of the data after each epoch."""
+    """Loss and accuracy (%) of each part of the data after each epoch, where they are known: means over networks."""
     scale = {"loss": 1.0, "accuracy": 100.0}
-    return [
-        {"measure": name, "split": str(split), "epoch": int(epoch), "value": legend.rounded(factor * float(value))}
+    rows = [
+        {"measure": name, "split": str(split), "epoch": int(epoch)}
+        | _interval(results[name].sel(split=split, epoch=epoch).values, scale=factor)
         for name, factor in scale.items()
         for split in results["split"].values
-        for epoch, value in zip(results["epoch"].values, results[name].sel(split=split).values, strict=True)
+        for epoch in results["epoch"].values
     ]
+    return [row for row in rows if row["n"]]
 
 
 def portrait_rows(results: "xarray.Dataset") -> Rows:

@@ -5,14 +5,15 @@ data (a batch larger than the data set, say) is checked where the data are.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 import tyro
 
 from lab.errors import InputError
 
+T = TypeVar("T")
 Precision = Literal["highest", "high", "default", "float64"]
 
 
@@ -33,32 +34,64 @@ def read_numbers(text: str, *, option: str) -> tuple[float, ...]:
         raise InputError(f"--{option} must be numbers separated by commas; got {text!r}.") from None
 
 
+def restored(kind: type[T], config: dict[str, Any]) -> T:
+    """The settings that a run's config.json was written from.
+
+    Raises: InputError if it has settings that are not known.
+
+    >>> restored(DataSettings, {"dataset": "kmnist", "data_dir": "there"}).data_dir
+    PosixPath('there')
+    """
+    types = get_type_hints(kind)
+    if strange := config.keys() - types.keys():
+        raise InputError(f"unknown settings {', '.join(sorted(strange))}: another version of the lab made the run.")
+    values = {}
+    for name, value in config.items():
+        if is_dataclass(types[name]):
+            value = restored(types[name], value)
+        elif types[name] in (Path, Path | None) and value is not None:
+            value = Path(value)
+        values[name] = tuple(value) if isinstance(value, list) else value
+    return kind(**values)
+
+
 @dataclass(frozen=True)
 class DataSettings:
-    """Which digits."""
+    """Which digits, and what is done to the training part of them."""
 
     dataset: str = "mnist"
     """mnist, fashion_mnist or kmnist"""
     data_dir: Path | None = None
     """folder with the four IDX files (gz or raw); without it: a prepared TFDS folder, download, embedded sample"""
+    label_noise: float = 0.0
+    """share of the training labels that are made wrong, from 0 to below 1"""
+    noise: Literal["symmetric", "pair"] = "symmetric"
+    """wrong labels: any other class (symmetric), or always the next one (pair)"""
+    imbalance: float = 1.0
+    """largest over smallest class in training, falling geometrically from the first class to the last; 1: as it is"""
+    subset: int = 0
+    """number of training images kept, before classes are cut and labels made wrong; 0: all"""
+
+    def __post_init__(self) -> None:
+        _at_least("subset", self.subset, 0)
+        if not 0 <= self.label_noise < 1:
+            raise InputError(f"--label-noise must be a share from 0 to below 1; got {self.label_noise}.")
+        if not 1 <= self.imbalance < math.inf:
+            raise InputError(f"--imbalance must be a finite number >= 1; got {self.imbalance}.")
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
     """Which network, and how it learns."""
 
-    hidden: str = "100"
-    """units of each hidden layer, as in 100,100"""
-    activation: Literal["relu", "sigmoid"] = "relu"
-    """relu, or sigmoid as in the book (with `--hidden 50` its 784-50-10 network)"""
-    network: str = ""
-    """a network of your own in place of these, as in path/to/mine.py:make"""
-    train_on: str = "cross_entropy"
-    """the objective that moves the network, as in gce:q=0.5"""
+    network: str = "mlp:100"
+    """mlp:100,100 (ReLU layers), mlp:50:sigmoid (as in the book), lenet5, or your own as in path/to/mine.py:make"""
     optimiser: Literal["sgd", "momentum", "adam"] = "sgd"
     """the optimiser, from optax"""
     learning_rate: float = 0.1
     """the learning rate"""
+    weight_decay: float = 0.0
+    """times the parameters, added to their gradient"""
     batch_size: int = 100
     """examples in a mini-batch"""
     order: Literal["shuffled", "drawn"] = "shuffled"
@@ -68,21 +101,14 @@ class TrainingSettings:
         _at_least("batch-size", self.batch_size, 1)
         if not 0 < self.learning_rate < math.inf:
             raise InputError(f"--learning-rate must be a finite number > 0; got {self.learning_rate}.")
-        _ = self.hidden_units
+        if not 0 <= self.weight_decay < math.inf:
+            raise InputError(f"--weight-decay must be a finite number >= 0; got {self.weight_decay}.")
 
-    @property
-    def hidden_units(self) -> tuple[int, ...]:
-        """The hidden layers as numbers."""
-        units = read_numbers(self.hidden, option="hidden")
-        if not all(unit.is_integer() and unit >= 1 for unit in units):
-            raise InputError(f"--hidden must be whole numbers of units, as in 100,100; got {self.hidden!r}.")
-        return tuple(int(unit) for unit in units)
-
-    @property
-    def recipe(self) -> str:
-        """How networks are trained, in a few words for captions."""
+    def recipe(self, objective: str) -> str:
+        """How networks are trained on an objective, in a few words for captions."""
+        decay = f", weight decay {self.weight_decay:g}" if self.weight_decay else ""
         return (
-            f"{self.optimiser} at learning rate {self.learning_rate:g} on {self.train_on}, "
+            f"{self.optimiser} at learning rate {self.learning_rate:g}{decay} on {objective}, "
             f"mini-batches of {self.batch_size}"
         )
 
@@ -93,6 +119,8 @@ class CompareSettings:
 
     data: Annotated[DataSettings, tyro.conf.arg(name="")] = field(default_factory=DataSettings)
     training: Annotated[TrainingSettings, tyro.conf.arg(name="")] = field(default_factory=TrainingSettings)
+    train_on: str = "cross_entropy"
+    """the objective that moves the networks, as in gce:q=0.5"""
     objective: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """a further objective, as in gce:q=0.5 or path/to/mine.py:name; may be given several times"""
     standard: bool = True
@@ -130,11 +158,6 @@ class CompareSettings:
         return tuple(int(step) for step in steps)
 
     @property
-    def networks(self) -> int:
-        """How many networks are compared."""
-        return len(self.checkpoint) or self.seeds
-
-    @property
     def steps(self) -> int:
         """How many steps of training all of it takes."""
         return 0 if self.checkpoint else self.seeds * self.stage_steps[-1]
@@ -150,20 +173,59 @@ class CompareSettings:
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Train one network and keep it, with its accuracy after every epoch."""
+    """Train networks and keep them, with their metrics after every epoch."""
 
     data: Annotated[DataSettings, tyro.conf.arg(name="")] = field(default_factory=DataSettings)
     training: Annotated[TrainingSettings, tyro.conf.arg(name="")] = field(default_factory=TrainingSettings)
+    objective: str = "cross_entropy"
+    """what is minimised, as in gce:q=0.5 or path/to/mine.py:name"""
+    anneal_to: float = 0.0
+    """the temperature falls (or rises) geometrically from the objective's to this by the end; 0: it stays"""
+    margin_quantile: float = 0.0
+    """the temperature follows this quantile of each mini-batch's absolute margins; 0: it does not"""
+    hand_over: str = ""
+    """another objective from a step on, as in 500:expected_error"""
     epochs: int = 10
     """passes over the training images"""
+    seeds: int = 1
+    """networks, each with its own start and mini-batches, trained side by side"""
     seed: int = 0
-    """the seed of the start and of the mini-batches"""
+    """the first seed"""
     out: Path = Path("runs")
     """the folder in which the run's own folder is made"""
 
     def __post_init__(self) -> None:
         _at_least("epochs", self.epochs, 1)
+        _at_least("seeds", self.seeds, 1)
         _at_least("seed", self.seed, 0)
+        if not 0 <= self.anneal_to < math.inf:
+            raise InputError(f"--anneal-to must be a temperature > 0; got {self.anneal_to}.")
+        if not 0 <= self.margin_quantile <= 1:
+            raise InputError(f"--margin-quantile must be 0 < q <= 1; got {self.margin_quantile}.")
+        if self.anneal_to and self.margin_quantile:
+            raise InputError("a temperature is annealed or tied to the margins: give one of the two options.")
+        _ = self.handed_over
+
+    @property
+    def handed_over(self) -> tuple[int, str] | None:
+        """The step from which there is another objective, and which."""
+        if not self.hand_over:
+            return None
+        step, _, objective = self.hand_over.partition(":")
+        if not step.isdigit() or int(step) < 1 or not objective:
+            raise InputError(f"--hand-over must be as in 500:brier, with a step >= 1; got {self.hand_over!r}.")
+        return int(step), objective
+
+
+@dataclass(frozen=True)
+class TrainCommand:
+    """Train networks and keep them, with their metrics after every epoch; or go on with a run that was stopped."""
+
+    settings: Annotated[TrainSettings, tyro.conf.arg(name="")] = field(default_factory=TrainSettings)
+    resume: Path | None = None
+    """the folder of a run that was stopped, to go on with; it needs no other option, and allows none that differs"""
+    debug: bool = False
+    """where training diverges, do its last steps again with every operation checked, and name the one to blame"""
 
 
 @dataclass(frozen=True)

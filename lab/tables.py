@@ -124,25 +124,24 @@ def show_comparison(run: Run, console: Console) -> None:
 
 
 def learning_table(results: "xarray.Dataset") -> Table:
-    """Loss and accuracy by epoch, for each part of the data."""
+    """Loss and accuracy by epoch, for each part of the data: means over networks, with their intervals at the end."""
+    n = results.sizes["seed"]
     table = Table(
         title=f"{results.attrs['network']}, {results.attrs['recipe']}",
-        caption=f"n = 1 network. {results.attrs['data']}",
+        caption=f"Training: means over the epoch's mini-batches. n = {n} network{'s' if n > 1 else ''}"
+        f"{', 95 % intervals (t) of the mean in brackets' if n > 1 else ''}. {results.attrs['data']}",
         title_justify="left",
         caption_justify="left",
     )
     table.add_column("epoch", justify="right")
-    for split in results["split"].values:
-        table.add_column(f"{split}/loss", justify="right")
-        table.add_column(f"{split}/accuracy", justify="right")
+    columns = [(str(split), name) for split in results["split"].values for name in ("loss", "accuracy")]
+    for split, name in columns:
+        table.add_column(f"{split}\n{name}", justify="right")
+    last = int(results["epoch"].values[-1])
     for epoch in results["epoch"].values:
-        row = results.sel(epoch=epoch)
-        cells = [
-            text
-            for split in results["split"].values
-            for text in (f"{row['loss'].sel(split=split):.4f}", f"{row['accuracy'].sel(split=split):.4f}")
-        ]
-        table.add_row(str(epoch), *cells)
+        found = [mean_interval(results[name].sel(split=split, epoch=epoch).values) for split, name in columns]
+        whole = epoch == last
+        table.add_row(str(epoch), *((one.text(4) if whole else f"{one.mean:.4f}") if one.n else "" for one in found))
     return table
 
 

@@ -1,4 +1,9 @@
-"""Training: a network is brought from stage to stage by jitted scans over mini-batches."""
+"""Training: networks are brought from stage to stage by jitted loops over mini-batches, many at a time.
+
+Networks that train together have two axes, seeds and variants. Those of one seed start alike and see the same
+mini-batches: variants (other temperatures, learning rates, objectives of one family) are compared pairwise, and their
+first layers share one large product.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -8,85 +13,130 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, UInt8
 
 from lab.batches import shuffled
-from lab.errors import InputError, unknown
+from lab.devices import Layout, free_memory, intermediates, layout, size, spread, stacked
+from lab.errors import InputError
+from lab.metrics import correct
 from lab.networks import Network
-from lab.objectives import Objective
+from lab.optimisers import Optimiser, as_optimiser
+from lab.schedules import Schedule, values
 
-OPTIMISERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
-    "sgd": optax.sgd,
-    "momentum": partial(optax.sgd, momentum=0.9),
-    "adam": optax.adam,
-}
+CHUNK = 100  # steps between two looks at the progress bar; one long loop is no faster
 
-CHUNK = 20  # steps between two looks at the progress bar; one long scan is no faster
-
-
-def optimiser(name: str, learning_rate: float) -> optax.GradientTransformation:
-    """One of the optimisers of `OPTIMISERS`, all from optax.
-
-    Raises: InputError for an unknown name or a learning rate that is not positive.
-    """
-    if name not in OPTIMISERS:
-        raise unknown("optimiser", name, OPTIMISERS, see="python -m lab train --help")
-    if not (0 < learning_rate < float("inf")):
-        raise InputError(f"the learning rate must be a finite number > 0; got {learning_rate}.")
-    return OPTIMISERS[name](learning_rate)
+Order = Callable[..., Int[np.ndarray, "steps batch"]]
 
 
 class TrainState(NamedTuple):
-    """All that a training run is, between two steps; the mini-batches follow from the key and the step."""
+    """All that training is, between two steps; the mini-batches follow from the key and the step.
+
+    Of networks that train together every array has the axes [seeds, variants] first.
+    """
 
     parameters: Any
     optimiser_state: Any
     step: int
-    losses: Float[np.ndarray, " steps"]  # mini-batch loss of every step since the previous state
+    losses: Float[np.ndarray, "*networks steps"]  # mini-batch loss of every step since the previous stage
+    accuracies: Float[np.ndarray, "*networks steps"]  # mini-batch accuracy, likewise
+    finite: Bool[np.ndarray, "*networks"]  # whether parameters and losses are numbers up to here
 
 
-@partial(jax.jit, static_argnames=("apply", "update"), donate_argnames=("parameters", "optimiser_state"))
-def _run_chunk(
+def _steps(
     apply: Callable[..., Any],
-    update: Callable[..., Any],
-    objective: Objective,
+    schedule: Schedule,
+    optimiser: Optimiser,
     parameters: Any,
     optimiser_state: Any,
     images: UInt8[Array, "examples pixels"],
     labels: Int[Array, " examples"],
+    first: Int[Array, ""],
+    count: Int[Array, ""],
     indices: Int[Array, "steps batch"],
-) -> tuple[Any, Any, Float[Array, " steps"], Bool[Array, ""]]:
-    """Parameters and optimiser state after a step for each row of `indices`; losses; whether all is finite."""
+) -> tuple[Any, Any, Float[Array, " steps"], Float[Array, " steps"]]:
+    """One network after a step for each of the first `count` rows of `indices`; losses and accuracies."""
 
-    def loss(parameters, batch):
+    def loss(parameters, step, batch):
         logits = apply(parameters, images[batch].astype(float) / 255)
-        return jnp.mean(objective(logits, labels[batch]))
+        accuracy = jnp.mean(correct(logits, labels[batch]), dtype=logits.dtype)
+        return jnp.mean(values(schedule, step, logits, labels[batch])), accuracy
 
-    def step(state, batch):
-        parameters, optimiser_state = state
-        value, gradient = jax.value_and_grad(loss)(parameters, batch)
-        updates, optimiser_state = update(gradient, optimiser_state, parameters)
-        return (optax.apply_updates(parameters, updates), optimiser_state), value
+    def step(i, state):
+        parameters, optimiser_state, losses, accuracies = state
+        (value, accuracy), gradient = jax.value_and_grad(loss, has_aux=True)(parameters, first + i, indices[i])
+        updates, optimiser_state = optimiser.update(gradient, optimiser_state, parameters)
+        return (
+            optax.apply_updates(parameters, updates),
+            optimiser_state,
+            losses.at[i].set(value),
+            accuracies.at[i].set(accuracy),
+        )
 
-    (parameters, optimiser_state), losses = jax.lax.scan(step, (parameters, optimiser_state), indices)
-    finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves((parameters, losses))]))
-    return parameters, optimiser_state, losses, finite
+    nothing = jnp.zeros(len(indices), dtype=float)
+    # A loop of `count` steps, not a scan over all rows: a shorter chunk at the end is no program of its own.
+    return jax.lax.fori_loop(0, count, step, (parameters, optimiser_state, nothing, nothing))
+
+
+@partial(jax.jit, static_argnames=("apply", "over"), donate_argnames=("parameters", "optimiser_state"))
+def _run_chunk(
+    apply: Callable[..., Any],
+    over: Layout,
+    schedules: Schedule,
+    optimisers: Optimiser,
+    parameters: Any,
+    optimiser_state: Any,
+    images: UInt8[Array, "examples pixels"],
+    labels: Int[Array, " examples"],
+    first: Int[Array, ""],
+    count: Int[Array, ""],
+    indices: Int[Array, "seeds steps batch"],
+) -> tuple[Any, Any, Float[Array, "seeds variants steps"], Float[Array, "seeds variants steps"], Any]:
+    """`_steps` of every network, and whether all of each is finite."""
+
+    def steps(*arguments):
+        state = _steps(apply, *arguments)
+        return *state, jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(state)]))
+
+    axes = ("v", "v", "sv", "sv", "", "", "", "", "s")
+    return spread(steps, axes, over)(
+        schedules, optimisers, parameters, optimiser_state, images, labels, first, count, indices
+    )
+
+
+@partial(jax.jit, static_argnames=("init", "variants"))
+def _start(
+    init: Callable[..., Any], variants: int, optimisers: Optimiser, keys: Key[Array, " seeds"]
+) -> tuple[Any, Any]:
+    """Parameters and optimiser states [seeds, variants]: the variants of a seed start alike."""
+
+    def network(key, _, optimiser):
+        parameters = init(key)
+        return parameters, optimiser.init(parameters)
+
+    of_seed = jax.vmap(network, in_axes=(None, 0, 0))
+    return jax.vmap(of_seed, in_axes=(0, None, None))(keys, jnp.arange(variants), optimisers)
+
+
+def initial_shapes(network: Network, optimisers: Sequence[Optimiser], keys: Key[Array, " seeds"]) -> Any:
+    """The shapes of parameters and optimiser states [seeds, variants, ...] of networks that train together."""
+    stack = stacked([as_optimiser(one) for one in optimisers], "optimisers")
+    return jax.eval_shape(lambda keys: _start(network.init, len(optimisers), stack, keys), keys)
 
 
 def train(
     network: Network,
-    objective: Objective,
-    transformation: optax.GradientTransformation,
+    objective: Schedule,
+    optimiser: Optimiser | optax.GradientTransformation,
     images: UInt8[np.ndarray, "examples pixels"],
     labels: Int[np.ndarray, " examples"],
     *,
     key: PRNGKeyArray,
     stages: Sequence[int],
     batch_size: int = 100,
-    order: Callable[..., Int[np.ndarray, "steps batch"]] = shuffled,
+    order: Order = shuffled,
     progress: Callable[[int], object] = lambda steps: None,
 ) -> Iterator[TrainState]:
-    """The state of training at each of `stages`, counted in steps (0 is the untouched network).
+    """The state of one network's training at each of `stages`, counted in steps (0 is the untouched network).
 
     The same key gives the same parameters and the same batches, whatever the objective: runs that are compared
     are paired. `progress(steps)` is called as steps are done.
@@ -94,41 +144,161 @@ def train(
     Raises: InputError unless stages rise from 0 or more; FloatingPointError, naming the steps, when the loss or
       a parameter stops being finite.
     """
+    states = train_together(
+        network,
+        [objective],
+        [optimiser],
+        images,
+        labels,
+        keys=key[None],
+        stages=stages,
+        batch_size=batch_size,
+        order=order,
+        progress=progress,
+    )
+    for state in states:
+        if not state.finite.all():
+            raise diverged(state, objective, optimiser)
+        yield jax.tree.map(lambda leaf: leaf if isinstance(leaf, int) else leaf[0, 0], state)
+
+
+def train_together(
+    network: Network,
+    objectives: Sequence[Schedule],
+    optimisers: Sequence[Optimiser | optax.GradientTransformation],
+    images: UInt8[np.ndarray, "examples pixels"],
+    labels: Int[np.ndarray, " examples"],
+    *,
+    keys: Key[Array, " seeds"],
+    stages: Sequence[int],
+    batch_size: int = 100,
+    order: Order = shuffled,
+    progress: Callable[[int], object] = lambda steps: None,
+    start: TrainState | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[TrainState]:
+    """The states of many networks' training at each of `stages`: one for each of `keys` and each objective.
+
+    `objectives` and `optimisers` go pairwise: a pair is a variant, and all of them are of one family, so that they
+    differ in numbers alone. A seed's variants start alike and see the same mini-batches; a network is the one that
+    `train` would make of the same key (to rounding). `start` is an earlier state of the same training, to go on from
+    to the later stages: what follows is the same, bit by bit. `stop()` is asked after every chunk; once it is true the
+    state is yielded, at whatever step it is, and is the last.
+
+    A state that is not finite for all networks is yielded at once, whatever its step: `finite` says which it is, and
+    who asks for the next state goes on with the others.
+
+    Raises: InputError if stages do not rise from 0 or more, or objectives or optimisers are not of one family.
+
+    >>> import lab
+    >>> images, labels = np.zeros((4, 6), dtype=np.uint8), np.arange(4)
+    >>> losses = [lab.objective("expected_error", temperature=t) for t in (0.5, 1.0)]
+    >>> states = train_together(
+    ...     lab.mlp([5], pixels=6, classes=4), losses, [lab.optimiser("sgd", 0.1)] * 2, images, labels,
+    ...     keys=jax.random.split(jax.random.key(0), 3), stages=[7], batch_size=2)
+    >>> next(states).losses.shape
+    (3, 2, 7)
+    """
     if not stages or list(stages) != sorted(set(stages)) or stages[0] < 0:
         raise InputError(f"stages must be rising numbers of steps from 0 on; got {list(stages)}.")
-    init_key, order_key = jax.random.split(key)
-    parameters = network.init(init_key)
-    optimiser_state = transformation.init(parameters)
+    schedules = stacked(objectives, "objectives")
+    transformations = stacked([as_optimiser(one) for one in optimisers], "optimisers")
+    over = layout(len(keys), len(objectives))
+    init_keys, order_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
+    if start is None:
+        parameters, optimiser_state = _start(network.init, over.variants, transformations, init_keys)
+        step, alive = 0, np.ones((over.seeds, over.variants), dtype=bool)
+    else:
+        # Copies: training gives the buffers of its parameters back to the device.
+        parameters, optimiser_state = jax.tree.map(jnp.array, (start.parameters, start.optimiser_state))
+        step, alive = start.step, np.asarray(start.finite)
+    schedules, transformations = over.padded((schedules, transformations), "v")
+    parameters, optimiser_state = over.padded((parameters, optimiser_state), "sv")
     device_images, device_labels = jnp.asarray(images), jnp.asarray(labels)
-    step = 0
+
+    def state() -> TrainState:
+        # Copies here as well: what is yielded outlives the next chunk.
+        networks = jax.tree.map(jnp.copy, over.own((parameters, optimiser_state)))
+        none = np.zeros((over.seeds, over.variants, 0), dtype=np.float32)
+        losses, accuracies = (np.concatenate([none, *part], axis=-1) for part in seen)
+        return TrainState(networks[0], networks[1], step, losses, accuracies, alive)
+
+    seen: list[list[np.ndarray]] = [[], []]
+    if start is not None and start.step not in stages:
+        seen = [[start.losses], [start.accuracies]]
     for stage in stages:
-        indices = order(order_key, step, stage - step, examples=len(labels), batch_size=batch_size)
-        losses = []
-        for batches in np.split(indices, range(CHUNK, len(indices), CHUNK)):
-            parameters, optimiser_state, chunk_losses, finite = _run_chunk(
+        if start is not None and stage <= start.step:
+            continue
+        batches = [order(key, step, stage - step, examples=len(labels), batch_size=batch_size) for key in order_keys]
+        indices, first = over.padded(np.stack(batches), "s"), step
+        while step < stage:
+            chunk = indices[:, step - first : step - first + CHUNK]
+            count = chunk.shape[1]
+            parameters, optimiser_state, *outcome = _run_chunk(
                 network.apply,
-                transformation.update,
-                objective,
+                over,
+                schedules,
+                transformations,
                 parameters,
                 optimiser_state,
                 device_images,
                 device_labels,
-                batches,
+                step,
+                count,
+                np.pad(chunk, [(0, 0), (0, CHUNK - count), (0, 0)]),
             )
-            losses.append(np.asarray(chunk_losses))
-            if not finite:
-                raise _diverged(objective, losses[-1], step)
-            step += len(batches)
-            progress(len(batches))
-        # A copy: the next chunk gives the buffers of this state back to the device.
-        yield TrainState(jax.tree.map(jnp.copy, parameters), optimiser_state, step, np.concatenate(losses))
+            chunk_losses, chunk_accuracies, finite = (np.asarray(part) for part in over.own(outcome))
+            seen[0].append(chunk_losses[..., :count])
+            seen[1].append(chunk_accuracies[..., :count])
+            step += count
+            progress(count)
+            died, alive = (alive & ~finite).any(), alive & finite
+            if step < stage and (died or stop()):
+                yield state()
+                if stop():
+                    return
+        yield state()
+        seen = [[], []]
+        if stop():
+            return
 
 
-def _diverged(objective: Objective, losses: np.ndarray, step: int) -> FloatingPointError:
+def diverged(state: TrainState, objective: Schedule, optimiser: Any) -> FloatingPointError:
+    """The error of a training that stopped being finite: objective, steps and learning rate."""
+    dead = tuple(np.argwhere(~np.asarray(state.finite))[0])
+    losses = np.asarray(state.losses)[dead]
     bad = np.flatnonzero(~np.isfinite(losses))
+    before = state.step - len(losses)
     what = (
-        f"the training loss became {losses[bad[0]]} at step {step + int(bad[0])}"
+        f"the training loss became {losses[bad[0]]} at step {before + int(bad[0])}"
         if bad.size
-        else f"a parameter stopped being finite between steps {step} and {step + len(losses)}"
+        else f"a parameter stopped being finite between steps {max(before, state.step - CHUNK)} and {state.step}"
     )
-    return FloatingPointError(f"{what} (objective {objective}). Try a smaller learning rate.")
+    rate = getattr(optimiser, "hyperparameters", {}).get("learning_rate")
+    at = f", learning rate {float(rate):g}" if rate is not None else ""
+    return FloatingPointError(f"{what} (objective {objective}{at}). Try a smaller learning rate.")
+
+
+def networks_that_fit(
+    network: Network,
+    objective: Schedule,
+    optimiser: Optimiser,
+    images: UInt8[np.ndarray, "examples pixels"],
+    *,
+    batch_size: int,
+) -> int:
+    """How many networks can train together in half of the memory that is free, estimated from above.
+
+    Each needs its parameters and the optimiser's state twice (a state that is yielded is a copy), and what forward
+    and backward pass write.
+    """
+    parameters = jax.eval_shape(network.init, jax.random.key(0))
+    state = jax.eval_shape(optimiser.init, parameters)
+    batch = jax.ShapeDtypeStruct((batch_size, *images.shape[1:]), jnp.zeros((), float).dtype)
+    labels = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
+
+    def gradient(parameters, images, labels):
+        return jax.grad(lambda p: jnp.mean(values(objective, 0, network.apply(p, images), labels)))(parameters)
+
+    one = 2 * size((parameters, state)) + intermediates(gradient, parameters, batch, labels)
+    return max(int((free_memory() - images.nbytes) / 2 / one), 0)

@@ -77,7 +77,7 @@ def test_report_redraws_without_jax(compared, tmp_path):
 
 
 def test_train_keeps_a_network_that_learns(tmp_path):
-    done = run("train", "--epochs", "2", "--hidden", "30", "--activation", "sigmoid", cwd=tmp_path)
+    done = run("train", "--epochs", "2", "--network", "mlp:30:sigmoid", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (made,) = (tmp_path / "runs").iterdir()
     assert {"config.json", "environment.json", "results.nc", "network.npz"} <= {path.name for path in made.iterdir()}

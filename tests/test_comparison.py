@@ -199,8 +199,7 @@ def test_wrong_settings_are_refused_when_made(options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hidden": "5,x"}, "--hidden"),
-        ({"hidden": "0"}, "--hidden"),
+        ({"weight_decay": -1.0}, "--weight-decay"),
         ({"learning_rate": 0.0}, "--learning-rate"),
         ({"learning_rate": float("nan")}, "--learning-rate"),
         ({"batch_size": 0}, "--batch-size"),

@@ -47,10 +47,12 @@ def drawn(run):
 @pytest.fixture(scope="module")
 def learning():
     """Results of training: three epochs, with the test accuracy ending at 91.2 %."""
-    values = np.linspace(0.1, 0.912, 4)[:, None] * np.ones(3)
+    values = np.linspace(0.1, 0.912, 4)[:, None] * np.ones((2, 1, 3))
+    values[:, 0, 0] = np.nan  # before the first epoch there is nothing to say of training
+    values += np.array([-0.002, 0.002])[:, None, None]
     return xarray.Dataset(
-        {"loss": (("epoch", "split"), 2 - values), "accuracy": (("epoch", "split"), values)},
-        coords={"epoch": np.arange(4), "split": ["train", "validation", "test"]},
+        {"loss": (("seed", "epoch", "split"), 2 - values), "accuracy": (("seed", "epoch", "split"), values)},
+        coords={"seed": [0, 1], "epoch": np.arange(4), "split": ["train", "validation", "test"]},
         attrs={"data": "digits", "network": "784-100-10 relu", "recipe": "sgd"},
     )
 
@@ -109,7 +111,7 @@ def test_the_learning_curve_is_drawn(tmp_path, learning):
     run = Run(tmp_path)
     run.save_results(learning)
     assert {path.name for path in lab.draw(run)} == {"learning.png", "learning.svg"}
-    assert "After 3 epochs 91.2 % of the test images are read rightly." in headlines.learning(learning)
+    assert "After 3 epochs 91.2 [88.7, 93.7] % of the test images are read rightly." in headlines.learning(learning)
 
 
 def test_drawing_needs_no_jax(run, drawn, tmp_path):

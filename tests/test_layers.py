@@ -13,19 +13,23 @@ FOLDER = Path(lab.__file__).parent
 
 # From the top down: a module may import those before it.
 LAYERS = """
-errors files labels
-idx published sample prepared sources data sample.make runs
-batches networks book userfile
+errors machine settings files labels
+idx published sample prepared sources data sample.make checkpoints runs
+batches convolutions networks book userfile
 margins objectives losses tempered weighted surrogates hinges confusion catalogue metrics properties checks
+optimisers schedules devices evaluation
 gradients nodes moments estimators diagnostics rays landscape curvature staircase measurement training
-settings environment statistics saved learning quantities comparison portrait
+blame journal
+environment statistics saved learning quantities comparison portrait
 findings legend series palette charts grids curves headlines figures story report tables
 console doctor reference __main__
 """.split()
 # What is drawn and read back, and what answers `--help`, must work where JAX is not installed.
 WITHOUT_JAX = [
     "errors",
+    "machine",
     "settings",
+    "checkpoints",
     "statistics",
     "runs",
     "quantities",

@@ -65,6 +65,7 @@ def oracle(logits, labels):
         "calibration_error": calibration_by_loop(probabilities, labels, 15),
         "brier": np.mean(np.sum((probabilities - np.eye(logits.shape[1])[labels]) ** 2, axis=1)),
         "log_score": sklearn.metrics.log_loss(labels, probabilities, labels=every_class),
+        "dead_classes": sum(one not in answers for one in present),
     }
 
 

@@ -51,11 +51,11 @@ def mine(tmp_path):
 def saved(mnist, tmp_path_factory):
     """Two networks of 5 hidden units, saved as `train` saves them."""
     folder = tmp_path_factory.mktemp("runs")
-    settings = TrainSettings(training=lab.TrainingSettings(hidden="5", train_on="brier"))
+    settings = TrainSettings(training=lab.TrainingSettings(network="mlp:5"), objective="brier")
     runs = []
     for seed in range(2):
         with lab.new_run(folder, "train", settings, {}) as run:
-            run.save_network(network_of(settings.training, mnist).init(jax.random.key(seed)))
+            run.save_network(network_of(settings.training.network, mnist).init(jax.random.key(seed)))
         runs.append(run.path)
     return runs
 
@@ -64,7 +64,7 @@ SMALL = {"standard": False, "examples": 60, "temperatures": "1"}
 
 
 def test_checkpoints_are_measured_as_they_were_saved(saved, mnist):
-    """The settings' own --hidden does not matter: the run says which network it is. Each is a seed of its own."""
+    """The settings' own --network does not matter: the run says which network it is. Each is a seed of its own."""
     results = lab.compare(lab.CompareSettings(checkpoint=(saved[0], saved[1] / "network.npz"), **SMALL), mnist)
     assert results["stage"].values.tolist() == ["as saved"] and results.sizes["seed"] == 2
     assert results.attrs["network"] == "784-5-10 relu"
@@ -86,20 +86,20 @@ def test_checkpoints_are_measured_as_they_were_saved(saved, mnist):
 def test_a_file_alone_needs_its_network_described(saved, mnist, tmp_path):
     alone = tmp_path / "network.npz"
     alone.write_bytes((saved[0] / "network.npz").read_bytes())
-    found = load_network(alone, lab.TrainingSettings(hidden="5"), mnist)
+    found = load_network(alone, "mlp:5", mnist)
     assert found.network.name == "784-5-10 relu" and found.recipe == "saved in network.npz"
-    with pytest.raises(lab.InputError, match=r"not of the network 784-100-10 relu: it holds .*\[5, 784\].* --hidden"):
-        load_network(alone, lab.TrainingSettings(), mnist)
+    with pytest.raises(lab.InputError, match=r"holds .*\[5, 784\].*not of 784-100-10 relu: .*--network"):
+        load_network(alone, "mlp:100", mnist)
 
 
 def test_what_is_no_checkpoint_is_named(saved, mnist, tmp_path):
     with pytest.raises(lab.DataError, match=r"network\.npz is not there"):
-        load_network(tmp_path, lab.TrainingSettings(), mnist)
+        load_network(tmp_path, "mlp:100", mnist)
     whole = (saved[0] / "network.npz").read_bytes()
     for damaged in (b"", b"no archive", whole[: len(whole) // 2], whole[:900] + b"\0\0\0\0" + whole[904:]):
         (tmp_path / "network.npz").write_bytes(damaged)
         with pytest.raises(lab.DataError, match=r"network\.npz is damaged"):
-            load_network(tmp_path, lab.TrainingSettings(hidden="5"), mnist)
+            load_network(tmp_path, "mlp:5", mnist)
 
 
 def test_a_network_of_another_dataset_is_refused(saved, mnist, tmp_path):
@@ -108,13 +108,13 @@ def test_a_network_of_another_dataset_is_refused(saved, mnist, tmp_path):
     config["data"]["dataset"] = "kmnist"
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(lab.InputError, match="trained on kmnist, not on mnist; add --dataset kmnist"):
-        load_network(tmp_path, lab.TrainingSettings(), mnist)
+        load_network(tmp_path, "mlp:100", mnist)
 
 
 def test_networks_of_two_kinds_are_not_averaged(saved, mnist, tmp_path):
-    settings = TrainSettings(training=lab.TrainingSettings(hidden="4"))
+    settings = TrainSettings(training=lab.TrainingSettings(network="mlp:4"))
     with lab.new_run(tmp_path, "train", settings, {}) as run:
-        run.save_network(network_of(settings.training, mnist).init(jax.random.key(0)))
+        run.save_network(network_of(settings.training.network, mnist).init(jax.random.key(0)))
     with pytest.raises(lab.InputError, match="784-5-10 relu, 784-4-10 relu"):
         lab.compare(lab.CompareSettings(checkpoint=(saved[0], run.path), **SMALL), mnist)
 
@@ -146,6 +146,19 @@ def test_a_network_of_ones_own_is_trained_and_compared(mine, mnist):
 def test_what_is_no_network_is_said_at_once(mine, name, message):
     with pytest.raises(lab.InputError, match=message):
         own_network(f"{mine}:{name}", pixels=784, classes=10)
+
+
+@pytest.mark.parametrize("text", ["mlp:5,x", "mlp:0", "mlp:5:relu:7", "mlpp", "lenet5:3", "mine"])
+def test_networks_are_named_as_in_one_of_four_forms(text, mnist):
+    with pytest.raises(lab.InputError, match="--network .*as in mlp:100,100, mlp:50:sigmoid, lenet5 or path/to/mine.py"):
+        network_of(text, mnist)
+
+
+def test_networks_by_name(mnist):
+    names = [network_of(text, mnist).name for text in ("mlp", "mlp:5,4", "mlp:50:sigmoid", "lenet5")]
+    assert names[:3] == ["784-100-10 relu", "784-5-4-10 relu", "784-50-10 sigmoid"] and "lenet5" in names[3].lower()
+    with pytest.raises(lab.InputError, match="Did you mean 'relu'"):
+        network_of("mlp:5:rleu", mnist)
 
 
 @pytest.mark.parametrize(("text", "message"), [("mine", "as in path/to/mine.py:make"), ("no/file.py:make", "no file")])

@@ -1,0 +1,137 @@
+"""Devices: networks that train side by side are spread over all there are, and must fit into their memory.
+
+On a CPU XLA may be told of several devices (JAX_NUM_CPU_DEVICES), each with a thread of its own: small networks, one a
+device, keep all cores busier than one network whose products are cut up.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, PartitionSpec
+
+from lab.errors import InputError
+
+
+class Layout(NamedTuple):
+    """How networks [seeds, variants] lie on devices: one of the axes is cut into equal parts, one for each device."""
+
+    seeds: int
+    variants: int
+    devices: int
+    cut: Literal["seed", "variant"]
+
+    def padded(self, tree: Any, axes: str) -> Any:
+        """Arrays with `axes` ("s" seeds, "v" variants) first, the last entry repeated until parts are equal."""
+        rows = {"s": self._rows(self.seeds, "seed"), "v": self._rows(self.variants, "variant")}
+        index = np.ix_(*(rows[axis] for axis in axes))
+        return jax.tree.map(lambda leaf: leaf[index], tree)
+
+    def own(self, tree: Any) -> Any:
+        """Arrays [seeds, variants, ...] without what was padded."""
+        return jax.tree.map(lambda leaf: leaf[: self.seeds, : self.variants], tree)
+
+    def _rows(self, length: int, axis: str) -> np.ndarray:
+        full = -(-length // self.devices) * self.devices if axis == self.cut else length
+        return np.minimum(np.arange(full), length - 1)
+
+
+def layout(seeds: int, variants: int) -> Layout:
+    """The layout that keeps most devices busy.
+
+    >>> layout(1, 1)
+    Layout(seeds=1, variants=1, devices=1, cut='seed')
+    """
+    devices = len(jax.devices())
+    by_seed, by_variant = min(devices, seeds), min(devices, variants)
+    return Layout(seeds, variants, *((by_seed, "seed") if by_seed >= by_variant else (by_variant, "variant")))
+
+
+def spread(function: Callable[..., Any], axes: Sequence[str], over: Layout) -> Callable[..., Any]:
+    """A function of one network, made one of all networks of a padded layout: it returns arrays [seeds, variants, ...].
+
+    `axes` says of each argument which axes it has first: "sv", "s", "v", or "" for what all networks share. Seeds
+    are taken in turn on a CPU, at once on what is wider; variants always at once, so that what they share is
+    computed once.
+    """
+    over_variants = jax.vmap(function, in_axes=tuple(0 if "v" in one else None for one in axes))
+    varying = [number for number, one in enumerate(axes) if "s" in one]
+
+    def on_device(*arguments):
+        def of_seed(parts):
+            merged = list(arguments)
+            for number, part in zip(varying, parts, strict=True):
+                merged[number] = part
+            return over_variants(*merged)
+
+        of_all = [arguments[number] for number in varying]
+        if jax.default_backend() == "cpu":
+            return jax.lax.map(of_seed, of_all)
+        return jax.vmap(of_seed)(of_all)
+
+    if over.devices == 1:
+        return on_device
+    mesh = Mesh(np.array(jax.devices()[: over.devices]), ("device",), axis_types=(AxisType.Auto,))
+    letter = over.cut[0]
+    cut = [PartitionSpec(*(("device" if axis == letter else None) for axis in one)) for one in (*axes, "sv")]
+    return jax.shard_map(on_device, mesh=mesh, in_specs=tuple(cut[:-1]), out_specs=cut[-1], check_vma=False)
+
+
+def stacked(parts: Sequence[Any], what: str) -> Any:
+    """Pytrees that differ in numbers alone, as one with an axis more.
+
+    Raises: InputError if they are not of one kind.
+    """
+    kinds = {jax.tree.structure(part) for part in parts}
+    if len(kinds) != 1:
+        raise InputError(
+            f"{what} that train together must be of one family and differ in numbers alone; got {len(kinds)} kinds: "
+            f"{', '.join(dict.fromkeys(map(str, parts))) or 'none at all'}."
+        )
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
+
+
+def free_memory() -> int:
+    """Bytes that a computation may still take on the device that it runs on."""
+    statistics = jax.devices()[0].memory_stats()
+    if statistics and "bytes_limit" in statistics:
+        return statistics["bytes_limit"] - statistics["bytes_in_use"]
+    return _free_main_memory()
+
+
+def _free_main_memory() -> int:
+    """What the machine has left, or the container if that is less; where neither says, nothing is known: 8 GiB."""
+    found = []
+    try:
+        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        found.append(int(lines["MemAvailable"].split()[0]) * 1024)
+        limit, used = (Path(f"/sys/fs/cgroup/memory.{name}").read_text().strip() for name in ("max", "current"))
+        found.append(int(limit) - int(used))
+    except (OSError, ValueError, KeyError):
+        pass  # no Linux, no container or no limit ("max")
+    return min(found, default=8 * 2**30)
+
+
+def size(tree: Any) -> int:
+    """Bytes of all arrays, or shapes, in a pytree."""
+    return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def intermediates(function: Callable[..., Any], *arguments: Any) -> int:
+    """Bytes of everything that a function computes on the way, as if nothing were reused: from above.
+
+    >>> intermediates(lambda x: jnp.sin(x) + 1, jax.ShapeDtypeStruct((10,), jnp.float32))
+    80
+    """
+    return _written(jax.make_jaxpr(function)(*arguments).jaxpr)
+
+
+def _written(jaxpr: Any) -> int:
+    total = 0
+    for equation in jaxpr.eqns:
+        inner = [value for value in equation.params.values() if hasattr(value, "jaxpr")]
+        total += sum(_written(one.jaxpr) for one in inner) or size([variable.aval for variable in equation.outvars])
+    return total

@@ -1,0 +1,124 @@
+"""Evaluation: every metric of a network, or of many, over all the examples of a data set, exactly."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, UInt8
+
+from lab.devices import Layout, layout, spread, stacked
+from lab.errors import InputError
+from lab.labels import class_numbers
+from lab.metrics import Sums, finish, sums
+from lab.objectives import Objective
+
+
+@partial(jax.jit, static_argnames=("apply", "over"))
+def _chunk(
+    apply: Callable[..., Any],
+    over: Layout,
+    objectives: Objective,
+    parameters: Any,
+    images: UInt8[Array, "batch pixels"],
+    labels: Int[Array, " batch"],
+    mask: Bool[Array, " batch"],
+) -> tuple[Sums, Float[Array, "seeds variants *matrix"]]:
+    """What a chunk of examples adds to the sums of every network, and to its objective (or to that's statistic)."""
+
+    def of_network(objective, parameters, images, labels, mask):
+        logits = apply(parameters, images.astype(float) / 255)
+        form = objective.definition.batch_form
+        if form is None:
+            losses = jnp.sum(jnp.where(mask, objective(logits, labels), 0.0))
+        else:
+            losses = form.statistic(logits, labels, mask, **objective.parameters)
+        return sums(logits, labels, mask), losses
+
+    return spread(of_network, ("v", "sv", "", "", ""), over)(objectives, parameters, images, labels, mask)
+
+
+def evaluate(
+    apply: Callable[..., Any],
+    objective: Objective,
+    parameters: Any,
+    images: UInt8[np.ndarray, "examples pixels"],
+    labels: Int[np.ndarray, " examples"],
+    *,
+    batch_size: int = 1000,
+) -> dict[str, float]:
+    """Every metric, and as "loss" the objective, of a network over all the examples.
+
+    `batch_size` is how many examples are in memory at a time; it changes no result, not even that of an objective
+    of a whole batch: its statistic is summed over the chunks, and its value taken once.
+
+    Raises: InputError for a batch size below 1, no examples, or labels that do not fit.
+
+    >>> import lab
+    >>> network, images = lab.mlp(pixels=2, classes=2), np.array([[0, 255], [255, 0]], dtype=np.uint8)
+    >>> found = evaluate(network.apply, lab.objective("brier"), network.init(jax.random.key(0)), images, np.arange(2))
+    >>> round(found["brier"], 1), round(found["loss"], 1)
+    (0.5, 0.5)
+    """
+    found = evaluate_together(
+        apply,
+        [objective],
+        jax.tree.map(lambda leaf: jnp.asarray(leaf)[None, None], parameters),
+        images,
+        labels,
+        batch_size=batch_size,
+    )
+    return {name: float(values[0, 0]) for name, values in found.items()}
+
+
+def evaluate_together(
+    apply: Callable[..., Any],
+    objectives: Sequence[Objective],
+    parameters: Any,
+    images: UInt8[np.ndarray, "examples pixels"],
+    labels: Int[np.ndarray, " examples"],
+    *,
+    batch_size: int = 1000,
+) -> dict[str, Float[np.ndarray, "seeds variants"]]:
+    """`evaluate` of networks that train together: parameters [seeds, variants, ...], an objective for each variant.
+
+    >>> import lab
+    >>> network, images = lab.mlp(pixels=2, classes=2), np.array([[0, 255], [255, 0]], dtype=np.uint8)
+    >>> parameters = jax.tree.map(lambda leaf: leaf[None, None], network.init(jax.random.key(0)))
+    >>> brier = lab.objective("brier")
+    >>> evaluate_together(network.apply, [brier], parameters, images, np.arange(2))["brier"].round(1).tolist()
+    [[0.5]]
+    """
+    count = len(images)
+    if batch_size < 1 or count < 1:
+        raise InputError(f"evaluation needs a batch size and examples, 1 or more; got {batch_size} and {count}.")
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[2:], leaf.dtype), parameters)
+    classes = jax.eval_shape(apply, shapes, images[:1] / 255).shape[1]
+    labels = np.asarray(class_numbers(labels, shape=(count, classes)))
+    size = min(batch_size, count)
+    over = layout(*jax.tree.leaves(parameters)[0].shape[:2])
+    networks = over.padded(stacked(objectives, "objectives"), "v"), over.padded(parameters, "sv")
+    parts = []
+    for start in range(0, count, size):
+        rows = slice(start, start + size)
+        missing = size - len(labels[rows])  # the last chunk is filled up: its size would be a program of its own
+        examples = np.pad(images[rows], ((0, missing), (0, 0))), np.pad(labels[rows], (0, missing))
+        parts.append(over.own(_chunk(apply, over, *networks, *examples, np.arange(size) < size - missing)))
+    # Added on the host, in float64, where counts are divided as well.
+    total, losses = jax.tree.map(
+        lambda *leaves: np.sum([np.asarray(leaf) for leaf in leaves], axis=0, dtype=float), *parts
+    )
+    found = [
+        {"loss": _loss(objective, losses[seed, variant], count)}
+        | finish(jax.tree.map(lambda leaf, at=(seed, variant): leaf[at], total))
+        for seed in range(over.seeds)
+        for variant, objective in enumerate(objectives)
+    ]
+    return {name: np.array([of[name] for of in found], dtype=float).reshape(over[:2]) for name in found[0]}
+
+
+def _loss(objective: Objective, losses: Any, count: int) -> float:
+    form = objective.definition.batch_form
+    return float(losses / count if form is None else form.value(jnp.asarray(losses, float), **objective.parameters))

@@ -1,0 +1,33 @@
+"""The machine: what XLA is told before JAX is imported. Nothing here imports JAX."""
+
+import os
+import sys
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """The folder in which compiled programs are kept from one command to the next.
+
+    JAX_COMPILATION_CACHE_DIR names another; otherwise it lies in the user's cache folder (XDG_CACHE_HOME, or what the
+    system has in its place).
+    """
+    if named := os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return Path(named)
+    system = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or system).expanduser() / "surrogate-lab" / "xla"
+
+
+def prepare() -> None:
+    """Has compiled programs kept, and every core of the CPU be a device of its own for networks that train together.
+
+    By environment variables, so that it does not import JAX; what the user has set stays. Programs are kept for the
+    machine and the versions that they were compiled for.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    defaults = {
+        "JAX_COMPILATION_CACHE_DIR": str(cache_folder()),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+        "JAX_NUM_CPU_DEVICES": str(cores),
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
