@@ -90,13 +90,25 @@ if TYPE_CHECKING:
     from lab.schedules import tied as tied
     from lab.settings import CompareSettings as CompareSettings
     from lab.settings import DataSettings as DataSettings
+    from lab.settings import SweepSettings as SweepSettings
     from lab.settings import TrainingSettings as TrainingSettings
     from lab.settings import TrainSettings as TrainSettings
+    from lab.statistics import bootstrap_interval as bootstrap_interval
+    from lab.statistics import holm as holm
+    from lab.statistics import interquartile_mean as interquartile_mean
+    from lab.statistics import mean_interval as mean_interval
+    from lab.statistics import median_interval as median_interval
+    from lab.statistics import paired_difference as paired_difference
+    from lab.statistics import paired_test as paired_test
+    from lab.statistics import probability_of_improvement as probability_of_improvement
     from lab.surrogates import smoothed_error as smoothed_error
+    from lab.sweeps import sweep as sweep
     from lab.tables import comparison_table as comparison_table
     from lab.tables import learning_table as learning_table
     from lab.tables import portrait_table as portrait_table
+    from lab.tables import ranking_table as ranking_table
     from lab.tables import show_comparison as show_comparison
+    from lab.tables import show_sweep as show_sweep
     from lab.training import train as train
     from lab.training import train_together as train_together
 
@@ -132,9 +144,12 @@ _HOME = {
     "report": "write_report",
     "runs": "Run lasting_run new_run open_runs resumed_run",
     "schedules": "annealed hand_over tied",
-    "settings": "CompareSettings DataSettings TrainingSettings TrainSettings",
+    "settings": "CompareSettings DataSettings SweepSettings TrainingSettings TrainSettings",
+    "statistics": "bootstrap_interval holm interquartile_mean mean_interval median_interval paired_difference "
+    "paired_test probability_of_improvement",
     "surrogates": "smoothed_error",
-    "tables": "comparison_table learning_table portrait_table show_comparison",
+    "sweeps": "sweep",
+    "tables": "comparison_table learning_table portrait_table ranking_table show_comparison show_sweep",
     "training": "train train_together",
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names.split()}

@@ -1,4 +1,4 @@
-"""`python -m lab ...`: compare, train, report, list, show, check, doctor.
+"""`python -m lab ...`: compare, train, sweep, report, list, show, check, doctor.
 
 What needs JAX is imported inside the commands that compute, so that `--help` answers at once and `report` works
 without it.
@@ -6,9 +6,10 @@ without it.
 
 import ast
 import sys
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import tyro
 from rich.console import Console
@@ -16,7 +17,8 @@ from rich.console import Console
 import lab
 from lab.console import cli, interruptible, progress, read_again
 from lab.errors import InputError
-from lab.settings import CompareSettings, DoctorSettings, ShowSettings, TrainCommand, TrainSettings, restored
+from lab.runs import Run
+from lab.settings import CompareSettings, DoctorSettings, ShowSettings, SweepCommand, TrainCommand, restored
 
 
 def compare(settings: CompareSettings) -> None:
@@ -39,18 +41,11 @@ def train(command: TrainCommand) -> None:
     from lab.learning import learn
 
     console = Console(highlight=False)
-    settings, resumed = command.settings, command.resume
-    if resumed is not None:
-        stored = {name: value for name, value in lab.Run(resumed).config().items() if name != "kind"}
-        settings = read_again(replace(command, settings=restored(TrainSettings, stored))).settings
+    settings = _settings(command)
     data = lab.load_from(settings.data)
     console.print(f"{data.description} ({data.detail})", markup=False)
-    if resumed is not None:
-        opened = lab.resumed_run(resumed, "train", settings)
-    else:
-        opened = lab.lasting_run(settings.out, "train", settings, lab.describe(precision="default"))
     steps, images = settings.epochs * (len(data.train) // settings.training.batch_size), settings.training.batch_size
-    with opened as run:
+    with _run("train", settings, command.resume) as run:
         with interruptible() as stop, progress(steps, images_per_step=images * settings.seeds) as advance:
             results, parameters = learn(
                 settings, data, run, debug=command.debug, progress=advance, say=console.print, stop=stop
@@ -63,13 +58,43 @@ def train(command: TrainCommand) -> None:
     console.print(f"Results: {run.path}", markup=False)
 
 
+def sweep(command: SweepCommand) -> None:
+    """Which objective trains the better network, each at its own best learning rate?"""
+    console = Console(highlight=False)
+    settings = _settings(command)
+    data = lab.load_from(settings.data)
+    console.print(f"{data.description} ({data.detail})", markup=False)
+    with _run("sweep", settings, command.resume) as run:
+        with interruptible() as stop, progress(0, images_per_step=settings.batch_size) as advance:
+            results = lab.sweep(settings, data, run, progress=advance, say=console.print, stop=stop)
+        run.save_results(results)
+        with console.status("drawing"):
+            lab.draw(run)
+    lab.show_sweep(run, console)
+
+
+def _settings(command: TrainCommand | SweepCommand) -> Any:
+    """The settings that were given; of a run to be resumed its own, changed where an option was given that differs."""
+    if command.resume is None:
+        return command.settings
+    stored = {name: value for name, value in Run(command.resume).config().items() if name != "kind"}
+    return read_again(replace(command, settings=restored(type(command.settings), stored))).settings
+
+
+def _run(kind: str, settings: Any, resume: Path | None) -> AbstractContextManager[Run]:
+    """A new run that lasts, or the one to be resumed."""
+    if resume is not None:
+        return lab.resumed_run(resume, kind, settings)
+    return lab.lasting_run(settings.out, kind, settings, lab.describe(precision="default"))
+
+
 def report(run: tyro.conf.Positional[Path]) -> None:
     """Redraw a run's pictures and page from its folder, without JAX and without training.
 
     Args:
         run: the run's folder, as in runs/20261123-120000-compare
     """
-    found = lab.Run(run)
+    found = Run(run)
     drawn = lab.draw(found)
     if found.config()["kind"] == "compare":
         drawn.append(lab.write_report(found))
@@ -184,6 +209,7 @@ def main() -> None:
     commands = {
         "compare": compare,
         "train": train,
+        "sweep": sweep,
         "report": report,
         "list": list_,
         "show": show,

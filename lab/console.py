@@ -142,4 +142,4 @@ def progress(total: int, *, images_per_step: int = 0) -> Iterator[Callable[[int,
     )
     with bar:
         task = bar.add_task("starting", total=total)
-        yield lambda steps, what: bar.update(task, advance=steps, description=what)
+        yield lambda steps, what: bar.update(task, advance=steps, description=what, total=total or None)

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 import numpy as np
 
-from lab import charts, curves, grids, headlines, legend, series
+from lab import charts, curves, grids, headlines, legend, races, series
 from lab.findings import caption
 from lab.palette import look
 from lab.quantities import COLUMNS
+from lab.ranking import answer
 from lab.runs import Run, write_bytes
 
 if TYPE_CHECKING:
@@ -243,6 +244,32 @@ def learning(results: "xarray.Dataset") -> alt.HConcatChart:
     return _titled(chart, headlines.learning(results), note, results, width=800, learning=rows)
 
 
+def standings(results: "xarray.Dataset") -> alt.LayerChart:
+    """Test accuracy of every objective of a sweep, best first, with intervals."""
+    rows, networks = series.ranking_rows(results), series.network_rows(results)
+    chart = races.ranking([row["title"] for row in rows]).properties(width=460, height=alt.Step(20))
+    note = f"{spans(results)} Dots: networks. Compared pairwise by seed, corrected for their number (Holm)."
+    headline = " ".join(answer(results)[:2])
+    return _titled(chart, headline, note, results, width=780, ranking=rows, networks=networks)
+
+
+def tuning(results: "xarray.Dataset") -> alt.LayerChart:
+    """Validation accuracy of every objective at every learning rate."""
+    rows, titles = series.tuning_rows(results), [row["title"] for row in series.ranking_rows(results)]
+    chart = races.tuning(titles).properties(width=alt.Step(56), height=alt.Step(20))
+    note = f"Means of {results.sizes['seed']} networks; framed: chosen. Grey: some network diverged."
+    return _titled(chart, headlines.tuning(results), note, results, width=700, tuning=rows)
+
+
+def progress(results: "xarray.Dataset") -> alt.VConcatChart:
+    """Validation accuracy and dead classes over the epochs, at the chosen learning rates."""
+    rows, titles = series.progress_rows(results), [row["title"] for row in series.ranking_rows(results)]
+    panels = [("accuracy", "accuracy (%)"), ("dead", "dead classes")]
+    chart = alt.vconcat(*(races.progress(measure, title, titles) for measure, title in panels), spacing=24)
+    note = f"Over epochs, on validation images; dashed: {results.attrs['reference']}. {intervals(results)}"
+    return _titled(chart, headlines.progress(results), note, results, width=820, progress=rows)
+
+
 def portrait(results: "xarray.Dataset") -> alt.HConcatChart:
     """Value, weight and relative weight of one objective over the margin, beside its relatives."""
     rows = series.portrait_rows(results)
@@ -270,12 +297,15 @@ COMPARISON: Sequence[Callable[["xarray.Dataset"], alt.TopLevelMixin]] = (
     weights,
     details,
 )
+SWEEP: Sequence[Callable[["xarray.Dataset"], alt.TopLevelMixin]] = (standings, tuning, progress)
 LEARNING: Sequence[Callable[["xarray.Dataset"], alt.TopLevelMixin]] = (learning,)
 PORTRAIT: Sequence[Callable[["xarray.Dataset"], alt.TopLevelMixin]] = (portrait,)
 
 
 def _figures(results: "xarray.Dataset") -> Sequence[Callable[["xarray.Dataset"], alt.TopLevelMixin]]:
     """The figures of a run, by what its results hold."""
+    if "tuning" in results:
+        return SWEEP
     if "epoch" in results.dims:
         return LEARNING
     return PORTRAIT if "margin" in results.dims else COMPARISON

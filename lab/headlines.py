@@ -160,10 +160,32 @@ def details(results: "xarray.Dataset") -> str:
 
 def learning(results: "xarray.Dataset") -> str:
     """The accuracy on the test images at the end."""
-    final = mean_interval(100 * results["accuracy"].sel(split="test").isel(epoch=-1).values, within=(0, 100))
+    final = mean_interval(100 * results["accuracy"].sel(split="test").isel(epoch=-1).values, within=(0.0, 100.0))
     epochs = int(results["epoch"].values[-1])
     return (
         f"After {epochs} epoch{'s' if epochs != 1 else ''} {_interval(final, 1)} % of the test images are read rightly."
+    )
+
+
+def tuning(results: "xarray.Dataset") -> str:
+    """How far apart the objectives' best learning rates are."""
+    rates = results["chosen_rate"].values
+    if rates.min() == rates.max():
+        return f"All objectives learn best at the learning rate {rates.min():g}."
+    low, high = (str(results["title"].values[rates.argmin()]), str(results["title"].values[rates.argmax()]))
+    ends = f"{rates.min():g} for {low}, {rates.max():g} for {high}"
+    return f"Each objective needs its own learning rate: the best is {ends}."
+
+
+def progress(results: "xarray.Dataset") -> str:
+    """Which objectives lose classes in the end."""
+    dead = results["dead_classes"].isel(epoch=-1).mean("seed").values
+    if not dead.any():
+        return "In the end every objective's networks predict every class."
+    worst = int(dead.argmax())
+    return (
+        f"{int((dead > 0).sum())} of {len(dead)} objectives leave classes that are never predicted, most of all "
+        f"{results['title'].values[worst]}: {dead[worst]:.1f} in the mean of n = {results.sizes['seed']} networks."
     )
 
 

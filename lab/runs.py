@@ -128,6 +128,11 @@ class Run:
         write_bytes(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
     @property
+    def resumable(self) -> bool:
+        """Whether there is something of it to go on from."""
+        return not self.complete and (checkpoints.are_in(self.path) or bool(self.metrics()))
+
+    @property
     def complete(self) -> bool:
         """Whether the run has its results; a run that was stopped on the way has checkpoints."""
         return (self.path / RESULTS).is_file()
@@ -182,7 +187,7 @@ def lasting_run(root: Path, kind: str, settings: Any, environment: dict[str, Any
         with _taken_up(run, kind):
             yield run
     finally:
-        if not run.complete and not checkpoints.are_in(run.path):
+        if not run.complete and not run.resumable:
             shutil.rmtree(run.path, ignore_errors=True)
 
 
@@ -238,7 +243,7 @@ def _taken_up(run: Run, kind: str) -> Iterator[None]:
             yield
             checkpoints.remove(run.path)
         except BaseException as error:
-            if checkpoints.are_in(run.path):
+            if run.resumable:
                 error.add_note(f"Go on with: python -m lab {kind} --resume {run.path}")
             raise
         finally:

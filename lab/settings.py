@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 import tyro
 
-from lab.errors import InputError
+from lab.errors import InputError, unknown
 
 T = TypeVar("T")
 Precision = Literal["highest", "high", "default", "float64"]
@@ -32,6 +32,14 @@ def read_numbers(text: str, *, option: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(",") if part.strip())
     except ValueError:
         raise InputError(f"--{option} must be numbers separated by commas; got {text!r}.") from None
+
+
+def _rising_positive(text: str, *, option: str) -> tuple[float, ...]:
+    """The numbers of an option, each once, rising."""
+    values = read_numbers(text, option=option)
+    if not all(0 < value < math.inf for value in values):
+        raise InputError(f"--{option} must be finite numbers > 0; got {text!r}.")
+    return tuple(sorted(set(values)))
 
 
 def restored(kind: type[T], config: dict[str, Any]) -> T:
@@ -165,10 +173,9 @@ class CompareSettings:
     @property
     def temperature_values(self) -> tuple[float, ...]:
         """The temperatures as numbers, each once, rising."""
-        values = read_numbers(self.temperatures, option="temperatures")
-        if not values or not all(0 < value < math.inf for value in values):
+        if not (values := _rising_positive(self.temperatures, option="temperatures")):
             raise InputError(f"--temperatures must be finite numbers > 0; got {self.temperatures!r}.")
-        return tuple(sorted(set(values)))
+        return values
 
 
 @dataclass(frozen=True)
@@ -226,6 +233,80 @@ class TrainCommand:
     """the folder of a run that was stopped, to go on with; it needs no other option, and allows none that differs"""
     debug: bool = False
     """where training diverges, do its last steps again with every operation checked, and name the one to blame"""
+
+
+@dataclass(frozen=True)
+class SweepSettings:
+    """Which objective trains the better network, each at its own best learning rate?"""
+
+    data: Annotated[DataSettings, tyro.conf.arg(name="")] = field(default_factory=DataSettings)
+    objective: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """an objective in competition, as in gce:q=0.5; may be given several times (none: a standard set)"""
+    reference: str = "cross_entropy"
+    """the objective that all others are compared with"""
+    temperatures: str = ""
+    """temperatures at which every objective that has one competes, as in 0.25,1,4; none: at its own"""
+    learning_rates: str = "0.1,0.3,1,3,10"
+    """the learning rates that every objective is tried at, an even grid in their logarithm"""
+    optimiser: str = "sgd"
+    """sgd, momentum or adam; several, as in sgd,adam, are tried for every objective"""
+    widenings: int = 3
+    """how often the grid may be made wider for an objective whose best rate lies on its edge"""
+    network: str = "mlp:100"
+    """mlp:100,100 (ReLU layers), mlp:50:sigmoid (as in the book), lenet5, or your own as in path/to/mine.py:make"""
+    batch_size: int = 100
+    """examples in a mini-batch"""
+    order: Literal["shuffled", "drawn"] = "shuffled"
+    """shuffled epochs, or batches drawn with replacement as in the chapter"""
+    epochs: int = 10
+    """passes over the training images"""
+    seeds: int = 5
+    """networks of each objective and learning rate, each with its own start and mini-batches"""
+    seed: int = 0
+    """the first seed"""
+    out: Path = Path("runs")
+    """the folder in which the run's own folder is made"""
+
+    def __post_init__(self) -> None:
+        for name, low in (("batch-size", 1), ("epochs", 1), ("seeds", 1), ("seed", 0), ("widenings", 0)):
+            _at_least(name, getattr(self, name.replace("-", "_")), low)
+        _ = self.temperature_values, self.learning_rate_values, self.optimisers
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """The objectives in competition."""
+        return self.objective or ("cross_entropy", "squared_error", "gce", "expected_error", "centred_expected_error")
+
+    @property
+    def temperature_values(self) -> tuple[float, ...]:
+        """The temperatures as numbers, each once, rising; none if each objective is to be taken at its own."""
+        return _rising_positive(self.temperatures, option="temperatures")
+
+    @property
+    def learning_rate_values(self) -> tuple[float, ...]:
+        """The learning rates as numbers, each once, rising."""
+        if not (values := _rising_positive(self.learning_rates, option="learning-rates")):
+            raise InputError("--learning-rates must be one or more finite numbers > 0; got none.")
+        return values
+
+    @property
+    def optimisers(self) -> tuple[str, ...]:
+        """The optimisers by name."""
+        names = tuple(dict.fromkeys(name.strip() for name in self.optimiser.split(",") if name.strip()))
+        known = ("sgd", "momentum", "adam")
+        for name in names or ("",):
+            if name not in known:
+                raise unknown("optimiser", name, known, see="python -m lab sweep --help")
+        return names
+
+
+@dataclass(frozen=True)
+class SweepCommand:
+    """Which objective trains the better network, each at its own best learning rate? Or go on with a sweep stopped."""
+
+    settings: Annotated[SweepSettings, tyro.conf.arg(name="")] = field(default_factory=SweepSettings)
+    resume: Path | None = None
+    """the folder of a sweep that was stopped, to go on with; it needs no other option, and allows none that differs"""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Tables: the results of a comparison on one screen of a terminal."""
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,6 +11,7 @@ from rich.table import Table
 from lab import legend, series
 from lab.findings import summarise
 from lab.quantities import COLUMNS
+from lab.ranking import answer, ranking
 from lab.runs import Run
 from lab.statistics import mean_interval
 
@@ -143,6 +145,46 @@ def learning_table(results: "xarray.Dataset") -> Table:
         whole = epoch == last
         table.add_row(str(epoch), *((one.text(4) if whole else f"{one.mean:.4f}") if one.n else "" for one in found))
     return table
+
+
+def ranking_table(results: "xarray.Dataset") -> Table:
+    """The objectives of a sweep, best first: test accuracy, difference to the reference, learning rate."""
+    n, reference = results.sizes["seed"], results.attrs["reference"]
+    table = Table(
+        title=f"{results.attrs['network']}, {results.attrs['recipe']}",
+        caption=f"Accuracy on test images and difference to {reference} (points, paired by seed) with 95 % intervals; "
+        f"P: probability that a network of it is better than one of {reference}; p: of the difference, corrected for "
+        f"the number of objectives (Holm); dead: classes never predicted. n = {n} networks each. "
+        f"{results.attrs['data']}",
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("objective")
+    for heading in ("accuracy (%)", "difference", "P", "p", "dead", "rate"):
+        table.add_column(heading, justify="right")
+    for place in ranking(results):
+        own = place.objective == reference
+        by = "" if len(results["optimiser"]) == 1 else f" {place.optimiser}"
+        table.add_row(
+            escape(place.title),
+            place.accuracy.text(1),
+            "" if own else place.difference.text(1),
+            "" if own else f"{place.better.mean:.2f}",
+            "" if own or math.isnan(place.p_value) else f"{place.p_value:.2g}",
+            f"{place.dead_classes.mean:.1f}",
+            f"{place.learning_rate:g}{by}{' (widened)' if place.widened else ''}",
+        )
+    return table
+
+
+def show_sweep(run: Run, console: Console) -> None:
+    """Prints a sweep: its ranking, its answer, and where everything lies."""
+    results = run.results()
+    console.print(ranking_table(results))
+    console.print(" ".join(answer(results)), markup=False)
+    if lost := [str(name) for name in results["objective"].values[results["diverged"].values > 0]]:
+        console.print(f"Diverged at some learning rates, where they are not chosen: {', '.join(lost)}.", markup=False)
+    console.print(f"\nResults: {run.path}", markup=False, soft_wrap=True)
 
 
 def portrait_table(results: "xarray.Dataset") -> Table:

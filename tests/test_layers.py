@@ -20,8 +20,8 @@ margins objectives losses tempered weighted surrogates hinges confusion catalogu
 optimisers schedules devices evaluation
 gradients nodes moments estimators diagnostics rays landscape curvature staircase measurement training
 blame journal
-environment statistics saved learning quantities comparison portrait
-findings legend series palette charts grids curves headlines figures story report tables
+environment statistics saved learning sweeps quantities comparison portrait
+findings ranking legend series palette charts grids curves races headlines figures story report tables
 console doctor reference __main__
 """.split()
 # What is drawn and read back, and what answers `--help`, must work where JAX is not installed.
@@ -40,6 +40,7 @@ DRAWING = (
     "charts",
     "grids",
     "curves",
+    "races",
     "figures",
     "report",
 )  # altair is their job, and only drawing imports them

@@ -1,0 +1,83 @@
+"""Peers in PyTorch: all images on the device and a loop over steps, the same compiled, and a DataLoader."""
+
+import shutil
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
+from torch_peers import DEVICE, NOTE
+from training_peers import BATCH, CLASSES, HIDDEN, PIXELS, RATE, Data, weights
+
+
+class Preloaded:
+    """Images in float32 on the device; a step takes its rows of them."""
+
+    def __init__(self, data: Data, seed: int, *, compiled: bool = False):
+        torch.manual_seed(seed)
+        first, last = nn.Linear(PIXELS, HIDDEN), nn.Linear(HIDDEN, CLASSES)
+        for layer, weight in zip((first, last), weights(seed), strict=True):
+            layer.weight.data.copy_(torch.from_numpy(weight.T))
+            layer.bias.data.zero_()
+        self.model = nn.Sequential(first, nn.ReLU(), last).to(DEVICE)
+        self.loss: Callable[[Tensor, Tensor], Tensor] = torch.compile(self.loss_of) if compiled else self.loss_of
+        self.optimiser = torch.optim.SGD(self.model.parameters(), lr=RATE)
+        self.images, self.labels = on_device(data.scaled, data.labels)
+        self.test_images, self.test_labels = on_device(data.test_scaled, data.test_labels)
+
+    def batches(self) -> Iterable[tuple[Tensor, Tensor]]:
+        """Those of a new epoch."""
+        for rows in torch.randperm(len(self.labels), device=DEVICE).split(BATCH):
+            yield self.images[rows], self.labels[rows]
+
+    def loss_of(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross entropy."""
+        return functional.cross_entropy(self.model(images), labels)
+
+    def epoch(self) -> float:
+        for images, labels in self.batches():
+            self.optimiser.zero_grad()
+            self.loss(images, labels).backward()
+            self.optimiser.step()
+        with torch.no_grad():
+            return (self.model(self.test_images).argmax(dim=1) == self.test_labels).float().mean().item()
+
+
+class Digits(Dataset):
+    """One image at a time, made float32 in [0, 1] when it is asked for, as torchvision's MNIST with ToTensor does."""
+
+    def __init__(self, data: Data):
+        self.images, self.labels = torch.from_numpy(data.images), data.labels.tolist()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.images[index].float().div(255), self.labels[index]
+
+
+class Loaded(Preloaded):
+    """Batches from a DataLoader, in this process, as in PyTorch's MNIST example."""
+
+    def __init__(self, data: Data, seed: int):
+        super().__init__(data, seed)
+        self.loader = DataLoader(Digits(data), batch_size=BATCH, shuffle=True)
+
+    def batches(self) -> Iterable[tuple[Tensor, Tensor]]:
+        """Those of a new epoch."""
+        for images, labels in self.loader:
+            yield images.to(DEVICE), labels.to(DEVICE)
+
+
+def on_device(images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
+    """On CPU the images' memory is shared, not copied."""
+    return torch.from_numpy(images).to(DEVICE), torch.from_numpy(labels).long().to(DEVICE)
+
+
+PEERS = {"PyTorch, tensors preloaded": Preloaded, "PyTorch, its DataLoader": Loaded}
+if DEVICE == "cuda" or shutil.which("g++"):
+    PEERS["PyTorch, torch.compile"] = lambda data, seed: Preloaded(data, seed, compiled=True)
+else:
+    NOTE += "; left out: torch.compile, which needs g++"

@@ -1,0 +1,91 @@
+"""Races: the charts of a sweep, each defined once: the ranking, the tuning, and how the networks came on.
+
+Like those of `lab.charts` they name their data and do not hold them.
+"""
+
+from collections.abc import Sequence
+
+import altair as alt
+
+from lab.charts import data
+from lab.palette import DASHED, EXAMPLES, INK, SOLID
+
+BARE = {"ticks": False, "domain": False, "grid": False, "title": None, "labelLimit": 250, "labelPadding": 6}
+VERDICTS = {"better": "#0072B2", "reference": "#000000", "cannot tell": EXAMPLES, "worse": "#D55E00"}
+
+
+def ranking(titles: Sequence[str]) -> alt.LayerChart:
+    """Test accuracy of each objective with its interval, and every network as a dot."""
+    y = alt.Y("title:N", sort=list(titles), axis=alt.Axis(**BARE))
+    scale = alt.Scale(zero=False, nice=True)
+    colour = alt.Color(
+        "verdict:N",
+        scale=alt.Scale(domain=list(VERDICTS), range=list(VERDICTS.values())),
+        legend=alt.Legend(title="against the reference", orient="bottom", direction="horizontal"),
+    )
+    means = alt.Chart(data("ranking"))
+    dots = (
+        alt.Chart(data("networks"))
+        .mark_point(size=14, filled=True, opacity=0.35, color=EXAMPLES)
+        .encode(x=alt.X("accuracy:Q", scale=scale), y=y)
+    )
+    spans = (
+        means.transform_filter("datum.n > 1")
+        .mark_rule(strokeWidth=2.5)
+        .encode(x=alt.X("low:Q", scale=scale, title="accuracy on test images (%)"), x2="high:Q", y=y, color=colour)
+    )
+    points = means.mark_point(size=60, filled=True, opacity=1).encode(
+        x=alt.X("mean:Q", title="accuracy on test images (%)"),
+        y=y,
+        color=colour,
+        shape=alt.Shape(
+            "verdict:N",
+            scale=alt.Scale(domain=list(VERDICTS), range=["triangle-up", "diamond", "circle", "triangle-down"]),
+            legend=alt.Legend(title="against the reference", orient="bottom", direction="horizontal"),
+        ),
+    )
+    return alt.LayerChart(layer=[dots, spans, points])
+
+
+def tuning(titles: Sequence[str]) -> alt.LayerChart:
+    """Validation accuracy of each objective at each learning rate, the chosen one framed."""
+    base = alt.Chart(data("tuning")).encode(
+        x=alt.X("rate:O", title="learning rate", axis=alt.Axis(labelAngle=0)),
+        y=alt.Y("title:N", sort=list(titles), axis=alt.Axis(**BARE)),
+    )
+    shade = alt.Color(
+        "mean:Q",
+        scale=alt.Scale(scheme="blues", zero=False),
+        legend=alt.Legend(title="validation accuracy (%)", orient="bottom", direction="horizontal", gradientLength=160),
+    )
+    cells = base.transform_filter("datum.n > 0").mark_rect(stroke="#ffffff").encode(color=shade)
+    lost = base.transform_filter("datum.n == 0").mark_rect(fill=EXAMPLES, opacity=0.3)
+    frame = base.transform_filter("datum.chosen").mark_rect(fillOpacity=0, stroke=INK, strokeWidth=2)
+    numbers = (
+        base.transform_filter("datum.n > 0")
+        .mark_text(fontSize=10)
+        .encode(
+            text=alt.Text("mean:Q", format=".1f"),
+            fill=alt.condition("datum.dark", alt.value("#ffffff"), alt.value("#222222")),
+        )
+    )
+    return alt.LayerChart(layer=[cells, lost, numbers, frame])
+
+
+def progress(measure: str, title: str, titles: Sequence[str]) -> alt.FacetChart:
+    """A measure over the epochs, one small panel for each objective, in its interval; grey: the reference."""
+    x = alt.X("epoch:Q", title=None, axis=alt.Axis(tickMinStep=1, grid=False, tickCount=4))
+    base = alt.Chart().transform_filter(f"datum.measure == '{measure}'")
+    scale = alt.Scale(zero=False)
+    own = base.transform_filter("!datum.reference")
+    band = (
+        own.transform_filter("datum.n > 1")
+        .mark_area(opacity=0.25, color="#0072B2")
+        .encode(x=x, y=alt.Y("low:Q", title=title, scale=scale), y2="high:Q")
+    )
+    line = own.mark_line(strokeWidth=2, color="#0072B2", strokeDash=SOLID).encode(x=x, y=alt.Y("mean:Q", scale=scale))
+    grey = base.transform_filter("datum.reference").mark_line(strokeWidth=1.5, color=EXAMPLES, strokeDash=DASHED)
+    reference = grey.encode(x=x, y=alt.Y("mean:Q", scale=scale))
+    panels = alt.LayerChart(layer=[band, reference, line], data=data("progress"))
+    facet = alt.Facet("title:N", sort=list(titles), title=None, header=alt.Header(labelLimit=190))
+    return panels.properties(width=120, height=80).facet(facet, columns=5, spacing=14)

@@ -1,0 +1,105 @@
+"""The ranking of a sweep: test accuracies with intervals, differences paired by seed, and the answer in words."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from lab.statistics import Interval, holm, mean_interval, paired_difference, paired_test, probability_of_improvement
+
+if TYPE_CHECKING:
+    import xarray
+
+LEVEL = 0.05  # of Holm's corrected p-values, below which a difference is taken to be one
+
+
+class Place(NamedTuple):
+    """An objective's place; accuracies and differences in percent and points."""
+
+    objective: str
+    title: str
+    accuracy: Interval  # on test images
+    difference: Interval  # to the reference, paired by seed
+    better: Interval  # probability that one of its networks is better than one of the reference's
+    p_value: float  # of the paired difference, corrected for the number of objectives
+    dead_classes: Interval  # never predicted, at the end
+    learning_rate: float
+    optimiser: str
+    widened: int
+    diverged: int
+
+    @property
+    def verdict(self) -> str:
+        """Better, worse or neither than the reference, as far as these networks can tell."""
+        if not self.p_value < LEVEL:
+            return "cannot tell"
+        return "better" if self.difference.mean > 0 else "worse"
+
+
+def ranking(results: "xarray.Dataset") -> list[Place]:
+    """The objectives of a sweep, the most accurate on test images first.
+
+    Differences are paired by seed: networks of one seed start alike and see the same mini-batches. Their p-values
+    (paired t) are corrected for how many objectives are compared with the reference (Holm 1979).
+    """
+    accuracy = 100 * results["test_accuracy"]
+    reference = accuracy.sel(objective=results.attrs["reference"]).values
+    names = [str(name) for name in results["objective"].values]
+    others = [name for name in names if name != results.attrs["reference"]]
+    tested = np.array([paired_test(accuracy.sel(objective=name).values, reference) for name in others])
+    p_values = dict(zip(others, holm(tested), strict=True)) if others else {}
+    places = []
+    for name in names:
+        of, own = results.sel(objective=name), accuracy.sel(objective=name).values
+        places.append(
+            Place(
+                objective=name,
+                title=str(of["title"].item()),
+                accuracy=mean_interval(own, within=(0.0, 100.0)),
+                difference=paired_difference(own, reference),
+                better=probability_of_improvement(own, reference),
+                p_value=float(p_values.get(name, np.nan)),
+                dead_classes=mean_interval(of["dead_classes"].isel(epoch=-1).values, within=(0.0, np.inf)),
+                learning_rate=float(of["chosen_rate"]),
+                optimiser=str(of["chosen_optimiser"].item()),
+                widened=int(of["widened"]),
+                diverged=int(of["diverged"]),
+            )
+        )
+    return sorted(places, key=lambda place: -place.accuracy.mean)
+
+
+def answer(results: "xarray.Dataset") -> list[str]:
+    """Which objective trains the better network, in a few sentences with their uncertainty, the chief ones first."""
+    places = ranking(results)
+    reference = next(place for place in places if place.objective == results.attrs["reference"])
+    others = [place for place in places if place is not reference]
+    n = results.sizes["seed"]
+    said = [f"{places[0].title} reads most test digits rightly: {_percent(places[0].accuracy)} (n = {n})."]
+    if n < 2:
+        return [*said, "One network of each cannot tell an objective from chance: add --seeds."]
+    better = [place for place in others if place.verdict == "better"]
+    worse = [place for place in others if place.verdict == "worse"]
+    unclear = [place for place in others if place.verdict == "cannot tell"]
+    if better:
+        said.append(f"Better than {reference.title}: {_listed(better)}.")
+    elif others:
+        said.append(f"Of none of the {len(others)} others can be told that it is better than {reference.title}.")
+    if worse:
+        last = worse[-1]
+        said.append(
+            f"{reference.title} beats {last.title} by {-last.difference.mean:.1f} points "
+            f"(95 % interval {-last.difference.high:.1f} to {-last.difference.low:.1f}, n = {n})"
+            + (f", and {len(worse) - 1} more." if len(worse) > 1 else ".")
+        )
+    if unclear:
+        said.append(f"Cannot be told from it: {', '.join(place.title for place in unclear)}.")
+    return said
+
+
+def _listed(places: list[Place]) -> str:
+    found = [(place.title, place.difference) for place in places]
+    return "; ".join(f"{title} by {by.mean:.2f} points ({by.low:.2f} to {by.high:.2f})" for title, by in found)
+
+
+def _percent(found: Interval) -> str:
+    return f"{found.text(1)} %"

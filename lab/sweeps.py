@@ -1,0 +1,292 @@
+"""Sweeps: which objective trains the better network, each tuned with the same effort.
+
+Every objective is trained at every learning rate of one grid, by every optimiser, from the same starts on the same
+mini-batches. Its own rate and optimiser are chosen by validation accuracy; only then are test images looked at.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+
+from lab.batches import ORDERS
+from lab.catalogue import objective
+from lab.data import Dataset
+from lab.errors import InputError, Stopped
+from lab.evaluation import evaluate_together
+from lab.networks import Network
+from lab.objectives import Objective
+from lab.optimisers import optimiser
+from lab.runs import Run
+from lab.saved import network_of
+from lab.settings import SweepSettings
+from lab.training import networks_that_fit, train_together
+
+if TYPE_CHECKING:
+    import xarray
+
+Row = dict[str, Any]
+
+
+class Cell(NamedTuple):
+    """What is trained, once for every seed: an objective by an optimiser at a learning rate."""
+
+    objective: str
+    optimiser: str
+    learning_rate: float
+
+
+def swept_objectives(settings: SweepSettings) -> list[Objective]:
+    """The objectives in competition, each once: those with a temperature at every temperature asked for.
+
+    Raises: InputError for a name, parameter or value that does not exist.
+    """
+    found = []
+    for one in map(objective, settings.objectives):
+        if "temperature" in one.parameters and settings.temperature_values:
+            parameters = dict(one.parameters)
+            found += [
+                one.definition.make(**(parameters | {"temperature": temperature}))
+                for temperature in settings.temperature_values
+            ]
+        else:
+            found.append(one)
+    return list({str(one): one for one in [objective(settings.reference), *found]}.values())
+
+
+def sweep(
+    settings: SweepSettings,
+    data: Dataset,
+    run: Run | None = None,
+    *,
+    progress: Callable[[int, str], object] = lambda steps, what: None,
+    say: Callable[[str], object] = lambda text: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> "xarray.Dataset":
+    """Every objective's validation accuracy at every learning rate, and its test accuracy at the chosen one.
+
+    Cells of one family train together. Where an objective's best rate lies on the edge of the grid, the grid is made
+    wider on that side for it, by one rate at a time and `settings.widenings` times at most: `widened` says by how
+    many. A cell in which any network stops being finite is `diverged`, is never chosen, and the others go on.
+
+    With a `run`, every family's rows are written to metrics.jsonl as it is done; what is there already is not done
+    again. `progress(steps, what)` counts the steps of the grid and, as it is widened, more.
+
+    Raises: InputError before anything is trained if settings and data do not fit; Stopped once `stop()` is true;
+      FloatingPointError if an objective diverges at every learning rate.
+    """
+    contest = _Contest(settings, data, progress, stop)
+    rows = _whole(run.metrics(), settings.seeds) if run else []
+    if run:
+        run.keep_metrics(rows)
+    grid = settings.learning_rate_values
+    wanted = [Cell(str(one), by, rate) for one in contest.objectives for by in settings.optimisers for rate in grid]
+    while wanted:
+        done = _scores(rows)
+        for family in contest.families([cell for cell in wanted if cell not in done]):
+            found = contest.train(family)
+            rows += found
+            if run:
+                run.add_metrics(found)
+        wanted = _beyond_the_edges(_scores(rows), grid, settings.widenings)
+        for cell in wanted:
+            say(f"{cell.objective}: best at the edge of the learning rates; {cell.learning_rate:.3g} is tried as well.")
+    return _labelled(settings, data, contest, rows)
+
+
+class _Contest:
+    """The networks of a sweep: how cells are put together and trained."""
+
+    def __init__(
+        self,
+        settings: SweepSettings,
+        data: Dataset,
+        progress: Callable[[int, str], object],
+        stop: Callable[[], bool],
+    ):
+        examples = len(data.train)
+        if settings.batch_size > examples:
+            raise InputError(
+                f"the batch size must be 1..{examples}, the number of examples; got {settings.batch_size}."
+            )
+        self.settings, self.data, self.progress, self.stop = settings, data, progress, stop
+        self.network: Network = network_of(settings.network, data)
+        self.objectives = swept_objectives(settings)
+        self.by_name = {str(one): one for one in self.objectives}
+        per_epoch = examples // settings.batch_size
+        self.stages = [per_epoch * epoch for epoch in range(settings.epochs + 1)]
+        self.seeds = list(range(settings.seed, settings.seed + settings.seeds))
+        fit = min(
+            networks_that_fit(self.network, one, optimiser(by, 0.1), data.train.images, batch_size=settings.batch_size)
+            for one in self.objectives
+            for by in settings.optimisers
+        )
+        # Variants at a time: a seed's networks start alike and are never torn apart by seeds.
+        self.together = fit // settings.seeds
+        if self.together < 1:
+            raise InputError(
+                f"{settings.seeds} networks do not fit into memory together; {fit} do. Take fewer --seeds."
+            )
+
+    def families(self, cells: Iterable[Cell]) -> list[list[Cell]]:
+        """Cells that differ in numbers alone, in groups that fit into memory."""
+        groups: dict[Any, list[Cell]] = {}
+        for cell in cells:
+            groups.setdefault((self.by_name[cell.objective].definition, cell.optimiser), []).append(cell)
+        return [
+            group[start : start + self.together]
+            for group in groups.values()
+            for start in range(0, len(group), self.together)
+        ]
+
+    def train(self, cells: Sequence[Cell]) -> list[Row]:
+        """Trains a family; a row for every cell, seed and epoch, with test accuracy in the last of each.
+
+        Raises: Stopped once it is asked for: a family is done as a whole or not at all.
+        """
+        objectives = [self.by_name[cell.objective] for cell in cells]
+        networks = len(cells) * len(self.seeds)
+        what = f"{objectives[0].name}, {networks} networks"
+        states = train_together(
+            self.network,
+            objectives,
+            [optimiser(cell.optimiser, cell.learning_rate) for cell in cells],
+            self.data.train.images,
+            self.data.train.labels,
+            keys=jax.vmap(jax.random.key)(np.array(self.seeds)),
+            stages=self.stages,
+            batch_size=self.settings.batch_size,
+            order=ORDERS[self.settings.order],
+            progress=lambda steps: self.progress(steps * networks, what),
+            stop=self.stop,
+        )
+        rows = []
+        for state in states:
+            if self.stop():
+                raise Stopped("stopped by Ctrl-C.")
+            if state.step not in self.stages:
+                continue  # a network has stopped being finite; at the next stage all are measured
+            last = state.step == self.stages[-1]
+            parts = {"validation": self.data.validation} | ({"test": self.data.test} if last else {})
+            found = {
+                part: evaluate_together(self.network.apply, objectives, state.parameters, of.images, of.labels)
+                for part, of in parts.items()
+            }
+            for v, cell in enumerate(cells):
+                for s, seed in enumerate(self.seeds):
+                    row = cell._asdict() | {"seed": seed, "step": state.step, "epoch": self.stages.index(state.step)}
+                    row["finite"] = bool(state.finite[s, v])
+                    row["validation/accuracy"] = float(found["validation"]["accuracy"][s, v])
+                    row["validation/dead_classes"] = float(found["validation"]["dead_classes"][s, v])
+                    if last:
+                        row["test/accuracy"] = float(found["test"]["accuracy"][s, v])
+                    rows.append(row)
+        return rows
+
+
+def _scores(rows: Iterable[Row]) -> dict[Cell, float]:
+    """Each cell's mean validation accuracy over seeds at the end; -1 where a network stopped being finite."""
+    ends: dict[Cell, list[float]] = {}
+    for row in rows:
+        if "test/accuracy" in row:
+            ends.setdefault(_cell(row), []).append(row["validation/accuracy"] if row["finite"] else -np.inf)
+    return {cell: float(np.mean(values)) if np.isfinite(values).all() else -1.0 for cell, values in ends.items()}
+
+
+def _best(scores: dict[Cell, float], **of: str) -> Cell:
+    """The cell with the best score; of equal ones that with the lower learning rate."""
+    cells = [cell for cell in scores if all(getattr(cell, name) == value for name, value in of.items())]
+    return max(cells, key=lambda cell: (scores[cell], -cell.learning_rate))
+
+
+def _beyond_the_edges(scores: dict[Cell, float], grid: Sequence[float], widenings: int) -> list[Cell]:
+    """For every objective whose best rate lies on the edge of those tried, the next one beyond, if it may have one."""
+    if len(grid) < 2:
+        return []
+    ratio = (grid[-1] / grid[0]) ** (1 / (len(grid) - 1))
+    further = []
+    for name in dict.fromkeys(cell.objective for cell in scores):
+        best = _best(scores, objective=name)
+        tried = sorted(cell.learning_rate for cell in scores if cell[:2] == best[:2])
+        beyond = {tried[0]: tried[0] / ratio, tried[-1]: tried[-1] * ratio}.get(best.learning_rate)
+        if beyond and len(tried) < len(grid) + widenings:
+            further.append(best._replace(learning_rate=float(f"{beyond:.4g}")))
+    return further
+
+
+def _whole(rows: Sequence[Row], seeds: int) -> list[Row]:
+    """The rows of cells that were done as a whole: all of their seeds have come to their end."""
+    ends = Counter(_cell(row) for row in rows if "test/accuracy" in row)
+    return [row for row in rows if ends[_cell(row)] == seeds]
+
+
+def _cell(row: Row) -> Cell:
+    return Cell(row["objective"], row["optimiser"], row["learning_rate"])
+
+
+def _labelled(settings: SweepSettings, data: Dataset, contest: _Contest, rows: Sequence[Row]) -> "xarray.Dataset":
+    import xarray
+
+    scores = _scores(rows)
+    names, seeds, epochs = list(contest.by_name), contest.seeds, len(contest.stages)
+    rates, optimisers = sorted({cell.learning_rate for cell in scores}), list(settings.optimisers)
+    chosen = [_best(scores, objective=name) for name in names]
+    if dead := [name for name, best in zip(names, chosen, strict=True) if scores[best] < 0]:
+        raise FloatingPointError(
+            f"{', '.join(dead)} diverged at every learning rate tried. Give smaller ones with --learning-rates."
+        )
+    shape = {
+        "tuning": (len(names), len(optimisers), len(rates), len(seeds)),
+        "test_accuracy": (len(names), len(seeds)),
+        "validation_accuracy": (len(names), len(seeds), epochs),
+        "dead_classes": (len(names), len(seeds), epochs),
+    }
+    values: dict[str, Any] = {name: np.full(of, np.nan) for name, of in shape.items()}
+    for row in rows:
+        cell, s = _cell(row), seeds.index(row["seed"])
+        o = names.index(cell.objective)
+        if "test/accuracy" in row and row["finite"]:
+            at = (o, optimisers.index(cell.optimiser), rates.index(cell.learning_rate), s)
+            values["tuning"][at] = row["validation/accuracy"]
+        if cell == chosen[o]:
+            values["validation_accuracy"][o, s, row["epoch"]] = row["validation/accuracy"]
+            values["dead_classes"][o, s, row["epoch"]] = row["validation/dead_classes"]
+            if "test/accuracy" in row:
+                values["test_accuracy"][o, s] = row["test/accuracy"]
+    tried = [[[Cell(name, by, rate) in scores for rate in rates] for by in optimisers] for name in names]
+    grid = settings.learning_rate_values
+    widened = [sum(cell.objective == name and cell.learning_rate not in grid for cell in scores) for name in names]
+    diverged = [sum(score < 0 for cell, score in scores.items() if cell.objective == name) for name in names]
+    made = [contest.by_name[name] for name in names]
+    return xarray.Dataset(
+        {
+            "tuning": (("objective", "optimiser", "learning_rate", "seed"), values["tuning"]),
+            "tried": (("objective", "optimiser", "learning_rate"), tried),
+            "test_accuracy": (("objective", "seed"), values["test_accuracy"]),
+            "validation_accuracy": (("objective", "seed", "epoch"), values["validation_accuracy"]),
+            "dead_classes": (("objective", "seed", "epoch"), values["dead_classes"]),
+        },
+        coords={
+            "objective": names,
+            "optimiser": optimisers,
+            "learning_rate": rates,
+            "seed": seeds,
+            "epoch": np.arange(epochs),
+            "step": ("epoch", contest.stages),
+            "title": ("objective", [one.title for one in made]),
+            "name": ("objective", [one.name for one in made]),
+            "chosen_rate": ("objective", [cell.learning_rate for cell in chosen]),
+            "chosen_optimiser": ("objective", [cell.optimiser for cell in chosen]),
+            "widened": ("objective", widened),
+            "diverged": ("objective", diverged),
+        },
+        attrs={
+            "data": data.description,
+            "network": contest.network.name,
+            "reference": str(objective(settings.reference)),
+            "recipe": f"mini-batches of {settings.batch_size}, {settings.epochs} epochs; learning rate"
+            f"{' and optimiser' if len(optimisers) > 1 else ''} chosen for each objective on validation",
+        },
+    )
