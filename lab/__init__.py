@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lab.checks import check as check
     from lab.comparison import compare as compare
     from lab.console import cli as cli
+    from lab.console import interruptible as interruptible
     from lab.console import progress as progress
     from lab.curvature import gauss_newton_vector as gauss_newton_vector
     from lab.curvature import hessian_vector as hessian_vector
@@ -118,7 +119,7 @@ _HOME = {
     "catalogue": "objective register",
     "checks": "check",
     "comparison": "compare",
-    "console": "cli progress",
+    "console": "cli interruptible progress",
     "curvature": "gauss_newton_vector hessian_vector spectral_density top_eigenvalues trace",
     "data": "load load_from",
     "environment": "describe",

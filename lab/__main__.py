@@ -8,6 +8,7 @@ import ast
 import sys
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from rich.console import Console
 import lab
 from lab.console import cli, interruptible, progress, read_again
 from lab.errors import InputError
-from lab.runs import Run
+from lab.runs import Run, begun_with
 from lab.settings import CompareSettings, DoctorSettings, ShowSettings, SweepCommand, TrainCommand, restored
 
 
@@ -41,15 +42,14 @@ def train(command: TrainCommand) -> None:
     from lab.learning import learn
 
     console = Console(highlight=False)
-    settings = _settings(command)
+    settings = _settings("train", command)
     data = lab.load_from(settings.data)
     console.print(f"{data.description} ({data.detail})", markup=False)
     steps, images = settings.epochs * (len(data.train) // settings.training.batch_size), settings.training.batch_size
     with _run("train", settings, command.resume) as run:
+        say = partial(console.print, markup=False, soft_wrap=True)
         with interruptible() as stop, progress(steps, images_per_step=images * settings.seeds) as advance:
-            results, parameters = learn(
-                settings, data, run, debug=command.debug, progress=advance, say=console.print, stop=stop
-            )
+            results, parameters = learn(settings, data, run, debug=command.debug, progress=advance, say=say, stop=stop)
         run.save_networks(parameters, range(settings.seed, settings.seed + settings.seeds))
         run.save_results(results)
         with console.status("drawing"):
@@ -61,7 +61,7 @@ def train(command: TrainCommand) -> None:
 def sweep(command: SweepCommand) -> None:
     """Which objective trains the better network, each at its own best learning rate?"""
     console = Console(highlight=False)
-    settings = _settings(command)
+    settings = _settings("sweep", command)
     data = lab.load_from(settings.data)
     console.print(f"{data.description} ({data.detail})", markup=False)
     with _run("sweep", settings, command.resume) as run:
@@ -73,12 +73,12 @@ def sweep(command: SweepCommand) -> None:
     lab.show_sweep(run, console)
 
 
-def _settings(command: TrainCommand | SweepCommand) -> Any:
+def _settings(kind: str, command: TrainCommand | SweepCommand) -> Any:
     """The settings that were given; of a run to be resumed its own, changed where an option was given that differs."""
     if command.resume is None:
         return command.settings
-    stored = {name: value for name, value in Run(command.resume).config().items() if name != "kind"}
-    return read_again(replace(command, settings=restored(type(command.settings), stored))).settings
+    stored = restored(type(command.settings), begun_with(command.resume, kind))
+    return read_again(replace(command, settings=stored)).settings
 
 
 def _run(kind: str, settings: Any, resume: Path | None) -> AbstractContextManager[Run]:

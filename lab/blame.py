@@ -1,6 +1,9 @@
 """Blame: which operation first gave what is no number, found by doing steps again with every operation checked."""
 
+import inspect
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -53,5 +56,14 @@ def blame(
             parameters, optimiser_state, jnp.asarray(number), images[batch], labels[batch]
         )
         if message := error.get():
-            return f"At step {number} {message.splitlines()[0].rstrip('.')}."
+            return f"At step {number} {message.splitlines()[0].rstrip('.')}{_place(error.get_exception())}."
     return f"No single operation gives NaN between steps {first} and {last}: numbers grow beyond what float can hold."
+
+
+def _place(error: Any) -> str:
+    """Where in the code the operation is: its innermost line outside of JAX and optax."""
+    found = getattr(error, "traceback_info", None)
+    frames = traceback.extract_tb(found.as_python_traceback()) if found else []
+    others = tuple(str(Path(inspect.getfile(package)).parent) for package in (jax, optax))
+    own = [frame for frame in frames if not frame.filename.startswith(others)]
+    return f", at {own[-1].filename}:{own[-1].lineno}" if own else ""

@@ -65,9 +65,14 @@ def fitted(like: Any, arrays: dict[str, Any], path: Path) -> Any:
     return jax.tree.unflatten(tree, [jnp.asarray(arrays[name], leaf.dtype) for name, leaf in wanted.items()])
 
 
+def path_of(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies."""
+    return folder / f"checkpoint-{step:010d}.npz"
+
+
 def save(folder: Path, tree: Any, step: int) -> Path:
     """Writes the checkpoint of a step and removes all but the newest `KEPT`. Returns its path."""
-    path = folder / f"checkpoint-{step:010d}.npz"
+    path = path_of(folder, step)
     write(path, tree)
     for old in _all(folder)[KEPT:]:
         old.unlink()

@@ -58,6 +58,8 @@ def spread(function: Callable[..., Any], axes: Sequence[str], over: Layout) -> C
     computed once.
     """
     over_variants = jax.vmap(function, in_axes=tuple(0 if "v" in one else None for one in axes))
+    if over.variants == 1:
+        over_variants = _of_one(function, ["v" in one for one in axes])
     varying = [number for number, one in enumerate(axes) if "s" in one]
 
     def on_device(*arguments):
@@ -78,6 +80,19 @@ def spread(function: Callable[..., Any], axes: Sequence[str], over: Layout) -> C
     letter = over.cut[0]
     cut = [PartitionSpec(*(("device" if axis == letter else None) for axis in one)) for one in (*axes, "sv")]
     return jax.shard_map(on_device, mesh=mesh, in_specs=tuple(cut[:-1]), out_specs=cut[-1], check_vma=False)
+
+
+def _of_one(function: Callable[..., Any], has_axis: Sequence[bool]) -> Callable[..., Any]:
+    """What vmap makes of a function where there is but one: with such an axis XLA takes 1.3 times as long."""
+
+    def mapped(*arguments):
+        own = [
+            jax.tree.map(lambda leaf: leaf[0], one) if has else one
+            for one, has in zip(arguments, has_axis, strict=True)
+        ]
+        return jax.tree.map(lambda leaf: leaf[None], function(*own))
+
+    return mapped
 
 
 def stacked(parts: Sequence[Any], what: str) -> Any:

@@ -105,10 +105,10 @@ def evaluate_together(
         rows = slice(start, start + size)
         missing = size - len(labels[rows])  # the last chunk is filled up: its size would be a program of its own
         examples = np.pad(images[rows], ((0, missing), (0, 0))), np.pad(labels[rows], (0, missing))
-        parts.append(over.own(_chunk(apply, over, *networks, *examples, np.arange(size) < size - missing)))
-    # Added on the host, in float64, where counts are divided as well.
-    total, losses = jax.tree.map(
-        lambda *leaves: np.sum([np.asarray(leaf) for leaf in leaves], axis=0, dtype=float), *parts
+        parts.append(_chunk(apply, over, *networks, *examples, np.arange(size) < size - missing))
+    # Added on the host, in float64, where counts are divided as well; and only once all chunks are on their way.
+    total, losses = over.own(
+        jax.tree.map(lambda *leaves: np.sum([np.asarray(leaf) for leaf in leaves], axis=0, dtype=float), *parts)
     )
     found = [
         {"loss": _loss(objective, losses[seed, variant], count)}

@@ -30,12 +30,16 @@ class Journal:
 
         Raises: DataError if there are checkpoints and all are damaged; InputError if they are of other networks.
         """
-        arrays, complaints = checkpoints.newest(self.run.path) if self.run else (None, [])
-        if self.run is None or arrays is None:
+        if self.run is None:
+            return None, []
+        arrays, complaints = checkpoints.newest(self.run.path)
+        if arrays is None:
+            self.run.keep_metrics([])
             return None, complaints
-        named = {name: arrays.pop(f"[{name!r}]") for name in ("step", "losses", "accuracies", "finite")}
+        named = {name: arrays.pop(f"[{name!r}]", None) for name in ("step", "losses", "accuracies", "finite")}
         parameters, optimiser_state = checkpoints.fitted({"networks": like}, arrays, self.run.path)["networks"]
         step = int(named.pop("step"))
+        self.newest = checkpoints.path_of(self.run.path, step)
         self.rows = [row for row in self.run.metrics() if row["step"] <= step]
         self.run.keep_metrics(self.rows)
         return TrainState(parameters, optimiser_state, step, **named), complaints

@@ -114,7 +114,7 @@ def _normal(key: PRNGKeyArray, shapes: Iterable[Sequence[int]], *, scale: float 
     """Layers with weights ~ N(0, scale^2), without a scale ~ N(0, 2 / inputs), and biases 0."""
     return [
         {
-            "weight": (scale or math.sqrt(2 / math.prod(shape[1:])))
+            "weight": (scale or (2 / math.prod(shape[1:])) ** 0.5)
             * jax.random.normal(jax.random.fold_in(key, number), shape),
             "bias": jnp.zeros(shape[0]),
         }

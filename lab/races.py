@@ -74,7 +74,7 @@ def tuning(titles: Sequence[str]) -> alt.LayerChart:
 
 def progress(measure: str, title: str, titles: Sequence[str]) -> alt.FacetChart:
     """A measure over the epochs, one small panel for each objective, in its interval; grey: the reference."""
-    x = alt.X("epoch:Q", title=None, axis=alt.Axis(tickMinStep=1, grid=False, tickCount=4))
+    x = alt.X("epoch:Q", title=None, axis=alt.Axis(tickMinStep=1, grid=False, tickCount=4, format="d"))
     base = alt.Chart().transform_filter(f"datum.measure == '{measure}'")
     scale = alt.Scale(zero=False)
     own = base.transform_filter("!datum.reference")

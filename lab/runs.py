@@ -191,6 +191,20 @@ def lasting_run(root: Path, kind: str, settings: Any, environment: dict[str, Any
             shutil.rmtree(run.path, ignore_errors=True)
 
 
+def begun_with(path: Path, kind: str) -> dict[str, Any]:
+    """The settings that a run which was stopped, and is to be taken up, was begun with.
+
+    Raises: InputError if it is no such run or is complete.
+    """
+    run = Run(path)
+    config = run.config() if (path / "config.json").is_file() else {}
+    if config.pop("kind", None) != kind:
+        raise InputError(f"{path} is no run of `{kind}`, so it cannot be resumed. See the runs/ folder.")
+    if run.complete:
+        raise InputError(f"{path} is complete: there is nothing to resume.")
+    return config
+
+
 @contextmanager
 def resumed_run(path: Path, kind: str, settings: Any) -> Iterator[Run]:
     """The folder of a run that was stopped, to be taken up with the settings that it was begun with.
@@ -198,11 +212,7 @@ def resumed_run(path: Path, kind: str, settings: Any) -> Iterator[Run]:
     Raises: InputError if it is no such run, is complete, is still going on, or was begun with other settings.
     """
     run = Run(path)
-    if not (path / "config.json").is_file() or run.config().get("kind") != kind:
-        raise InputError(f"{path} is no run of `{kind}`, so it cannot be resumed. See the runs/ folder.")
-    if run.complete:
-        raise InputError(f"{path} is complete: there is nothing to resume.")
-    if differing := _differing([run.config(), _as_json({"kind": kind, **asdict(settings)})]):
+    if differing := _differing([begun_with(path, kind), _as_json(asdict(settings))]):
         said = "; ".join(f"{field}: {old!r} in the run, {new!r} now" for field, (old, new) in differing.items())
         raise InputError(f"{path} was begun with other settings ({said}). Resume it as it was, or start a new run.")
     with _taken_up(run, kind):
@@ -234,11 +244,13 @@ def _taken_up(run: Run, kind: str) -> Iterator[None]:
     """Work on a run: held against other processes (the system lets go when this one ends, however it ends)."""
     import fcntl
 
-    with (run.path / ".lock").open("w") as file:
+    with (run.path / "config.json").open("r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise InputError(f"another process is at work on {run.path}. Wait for its end, or stop it.") from None
+        for left in run.path.glob(".*.tmp"):  # by a process that was killed while it wrote
+            left.unlink()
         try:
             yield
             checkpoints.remove(run.path)
@@ -246,8 +258,6 @@ def _taken_up(run: Run, kind: str) -> Iterator[None]:
             if run.resumable:
                 error.add_note(f"Go on with: python -m lab {kind} --resume {run.path}")
             raise
-        finally:
-            (run.path / ".lock").unlink(missing_ok=True)
 
 
 def _as_json(settings: dict[str, Any]) -> dict[str, Any]:
@@ -274,7 +284,8 @@ def open_runs(pattern: str | Path) -> "xarray.Dataset":
 
     `pattern` is a folder of runs or a pattern as in "runs/*-train". Where runs have other seeds, stages or objectives
     than one another, what a run lacks is NaN. Settings that differ between the runs become coordinates of `run`, named
-    as in config.json ("training.learning_rate"), so that one can select by them.
+    as in config.json ("training.learning_rate"), so that one can select by them; one named as an axis or a quantity of
+    the results (seed) has "settings." before its name.
 
     Raises: InputError if no complete run matches, or runs of several kinds do.
     """
@@ -306,5 +317,9 @@ def open_runs(pattern: str | Path) -> "xarray.Dataset":
     )
     settings: dict[str, Any] = {}
     for name, values in _differing(configs).items():
-        settings[name] = ("run", [str(value) for value in values])
+        numbers = all(isinstance(value, int | float) for value in values)
+        settings[f"settings.{name}" if name in joined.variables else name] = (
+            "run",
+            values if numbers else [str(value) for value in values],
+        )
     return joined.assign_coords({"run": [run.name for run in runs], **settings})

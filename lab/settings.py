@@ -245,7 +245,7 @@ class SweepSettings:
     reference: str = "cross_entropy"
     """the objective that all others are compared with"""
     temperatures: str = ""
-    """temperatures at which every objective that has one competes, as in 0.25,1,4; none: at its own"""
+    """temperatures at which every objective that has one, and names none, competes, as in 0.25,1,4"""
     learning_rates: str = "0.1,0.3,1,3,10"
     """the learning rates that every objective is tried at, an even grid in their logarithm"""
     optimiser: str = "sgd"

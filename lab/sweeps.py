@@ -41,11 +41,14 @@ class Cell(NamedTuple):
 def swept_objectives(settings: SweepSettings) -> list[Objective]:
     """The objectives in competition, each once: those with a temperature at every temperature asked for.
 
+    One that names its temperature, as in expected_error:temperature=3, is taken at that alone.
+
     Raises: InputError for a name, parameter or value that does not exist.
     """
     found = []
-    for one in map(objective, settings.objectives):
-        if "temperature" in one.parameters and settings.temperature_values:
+    for text in settings.objectives:
+        one = objective(text)
+        if "temperature" in one.parameters and "temperature=" not in text and settings.temperature_values:
             parameters = dict(one.parameters)
             found += [
                 one.definition.make(**(parameters | {"temperature": temperature}))

@@ -13,7 +13,7 @@ from lab.findings import summarise
 from lab.quantities import COLUMNS
 from lab.ranking import answer, ranking
 from lab.runs import Run
-from lab.statistics import mean_interval
+from lab.statistics import Interval, mean_interval
 
 if TYPE_CHECKING:
     import xarray
@@ -152,14 +152,14 @@ def ranking_table(results: "xarray.Dataset") -> Table:
     n, reference = results.sizes["seed"], results.attrs["reference"]
     table = Table(
         title=f"{results.attrs['network']}, {results.attrs['recipe']}",
-        caption=f"Accuracy on test images and difference to {reference} (points, paired by seed) with 95 % intervals; "
-        f"P: probability that a network of it is better than one of {reference}; p: of the difference, corrected for "
-        f"the number of objectives (Holm); dead: classes never predicted. n = {n} networks each. "
-        f"{results.attrs['data']}",
+        caption=f"Accuracy on test images and difference to {reference} (points, paired by seed), ± half of their 95 % "
+        f"intervals; P: probability that a network of it is better than one of {reference}; p: of the difference, "
+        f"corrected for the number of objectives (Holm); dead: classes never predicted; *: the grid was made wider. "
+        f"n = {n} networks each. {results.attrs['data']}",
         title_justify="left",
         caption_justify="left",
     )
-    table.add_column("objective")
+    table.add_column("objective", no_wrap=True)
     for heading in ("accuracy (%)", "difference", "P", "p", "dead", "rate"):
         table.add_column(heading, justify="right")
     for place in ranking(results):
@@ -167,14 +167,18 @@ def ranking_table(results: "xarray.Dataset") -> Table:
         by = "" if len(results["optimiser"]) == 1 else f" {place.optimiser}"
         table.add_row(
             escape(place.title),
-            place.accuracy.text(1),
-            "" if own else place.difference.text(1),
+            _plus_minus(place.accuracy),
+            "" if own else _plus_minus(place.difference),
             "" if own else f"{place.better.mean:.2f}",
             "" if own or math.isnan(place.p_value) else f"{place.p_value:.2g}",
             f"{place.dead_classes.mean:.1f}",
-            f"{place.learning_rate:g}{by}{' (widened)' if place.widened else ''}",
+            f"{place.learning_rate:g}{by}{' *' if place.widened else ''}",
         )
     return table
+
+
+def _plus_minus(found: Interval) -> str:
+    return f"{found.mean:.1f} ± {found.mean - found.low:.1f}" if found.n > 1 else f"{found.mean:.1f}"
 
 
 def show_sweep(run: Run, console: Console) -> None:

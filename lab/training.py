@@ -95,7 +95,8 @@ def _run_chunk(
 
     def steps(*arguments):
         state = _steps(apply, *arguments)
-        return *state, jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(state)]))
+        real = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+        return *state, jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in real]))
 
     axes = ("v", "v", "sv", "sv", "", "", "", "", "s")
     return spread(steps, axes, over)(

@@ -133,6 +133,7 @@ class TestLeNet5:
         with pytest.raises(lab.InputError, match="at least one class; got 0"):
             lab.lenet5(classes=0)
 
+    @pytest.mark.slow
     def test_digits_are_learnt(self, mnist):
         network, objective = lab.lenet5(), lab.objective("cross_entropy")
         images, labels = mnist.train.images[:4000], mnist.train.labels[:4000]

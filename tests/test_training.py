@@ -3,10 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import lab
-from lab.training import CHUNK
+from lab.training import CHUNK, networks_that_fit
 
 KEY = jax.random.key(3)
 
@@ -153,6 +154,282 @@ class TestTraining:
     def test_wrong_optimisers_are_refused(self, name, rate, message):
         with pytest.raises(lab.InputError, match=message):
             lab.optimiser(name, rate)
+
+
+LITTLE = lab.mlp([5], activation="relu", pixels=6, classes=4)
+IMAGES = np.random.default_rng(0).integers(0, 256, (60, 6), dtype=np.uint8)
+LABELS = np.random.default_rng(1).integers(0, 4, 60)
+RATES = (0.5, 0.2, 0.1, 0.05, 0.02)
+
+
+def temperatures(count):
+    return [lab.objective("expected_error", temperature=0.5 + 0.3 * i) for i in range(count)]
+
+
+def sgds(count, name="sgd"):
+    return [lab.optimiser(name, rate, weight_decay=rate / 100) for rate in RATES[:count]]
+
+
+def together(objectives, optimisers, *, seeds=1, stages=(0, 7, 130), network=LITTLE, batch_size=8, **options):
+    keys = jax.random.split(KEY, seeds)
+    return lab.train_together(
+        network, objectives, optimisers, IMAGES, LABELS, keys=keys, stages=stages, batch_size=batch_size, **options
+    )
+
+
+def alone(objective, optimiser, *, key, stages=(0, 7, 130), network=LITTLE, **options):
+    return list(
+        lab.train(network, objective, optimiser, IMAGES, LABELS, key=key, stages=stages, batch_size=8, **options)
+    )
+
+
+def arrays(state):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+
+
+def assert_same(one, other):
+    for a, b in zip(arrays(one), arrays(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def gradient(objective, parameters, step, key):
+    """Of the mini-batch of a step, without the lab's loop."""
+    rows = lab.shuffled(jax.random.split(key)[1], step, 1, examples=60, batch_size=8)[0]
+    images, labels = jnp.asarray(IMAGES[rows] / 255, dtype=float), jnp.asarray(LABELS[rows])
+    return jax.grad(lambda p: jnp.mean(objective(LITTLE.apply(p, images), labels)))(parameters), images, labels
+
+
+class TestTogether:
+    @pytest.mark.parametrize(("seeds", "variants"), [(3, 2), (5, 1), (2, 5)])
+    def test_each_is_the_one_that_train_makes(self, seeds, variants, float64):
+        """Four devices: seeds cut into equal parts as they are, seeds padded, variants padded."""
+        objectives, optimisers = temperatures(variants), sgds(variants, "momentum")
+        states = list(together(objectives, optimisers, seeds=seeds))
+        assert [state.step for state in states] == [0, 7, 130]
+        assert states[-1].losses.shape == (seeds, variants, 123)
+        for seed, key in enumerate(jax.random.split(KEY, seeds)):
+            for variant in range(variants):
+                expected = alone(objectives[variant], optimisers[variant], key=key)
+                for state, single in zip(states, expected, strict=True):
+                    own = jax.tree.map(lambda leaf, at=(seed, variant): leaf[at], state._replace(step=np.zeros((9, 9))))
+                    for many, one in zip(arrays(own._replace(step=state.step)), arrays(single), strict=True):
+                        np.testing.assert_allclose(many, one, rtol=0, atol=1e-10)
+
+    def test_variants_of_a_seed_are_paired_and_seeds_are_not(self):
+        same = temperatures(1) * 2
+        *_, end = together([*same, temperatures(2)[1]], [lab.optimiser("sgd", 0.5)] * 3, seeds=2)
+        for leaf in jax.tree.leaves(end.parameters):
+            np.testing.assert_array_equal(leaf[:, 0], leaf[:, 1])
+            assert not np.array_equal(leaf[:, 0], leaf[:, 2])
+            assert not np.array_equal(leaf[0], leaf[1])
+
+    def test_the_order_is_asked_once_for_a_seed_and_a_stage(self):
+        asked = []
+
+        def order(key, *arguments, **options):
+            asked.append((tuple(np.asarray(jax.random.key_data(key))), *arguments))
+            return lab.shuffled(key, *arguments, **options)
+
+        list(together(temperatures(3), sgds(3), seeds=2, order=order, stages=[5, 9]))
+        assert len(set(asked)) == len(asked) == 4
+        assert {one[1:] for one in asked} == {(0, 5), (5, 4)}
+
+    def test_numbers_are_swept_without_compiling_anew(self):
+        traced = []
+
+        def apply(parameters, images):
+            traced.append(1)
+            return LITTLE.apply(parameters, images)
+
+        network = lab.Network("counted", LITTLE.init, apply)
+
+        def run(temperature, rate, decay, stages):
+            objective = lab.objective("expected_error", temperature=temperature)
+            alone(objective, lab.optimiser("adam", rate, weight_decay=decay), key=KEY, stages=stages, network=network)
+
+        run(1.0, 0.1, 0.0, [0, 30])
+        once = len(traced)
+        assert once
+        run(0.3, 0.02, 0.1, [3, 20, 225])
+        assert len(traced) == once
+
+    @pytest.mark.parametrize(
+        ("objectives", "optimisers", "message"),
+        [
+            (["brier", "gce"], ["sgd", "sgd"], "objectives.*one family.*brier.*gce"),
+            (["brier", "brier"], ["sgd", "adam"], "optimisers.*one family"),
+            ([], [], "none at all"),
+        ],
+    )
+    def test_other_families_are_refused(self, objectives, optimisers, message):
+        with pytest.raises(lab.InputError, match=message):
+            next(
+                together([lab.objective(name) for name in objectives], [lab.optimiser(one, 0.1) for one in optimisers])
+            )
+
+    @pytest.mark.parametrize(("seeds", "variants", "name"), [(5, 2, "adam"), (1, 5, "momentum"), (1, 1, "sgd")])
+    @pytest.mark.parametrize("chunks", [1, 2, 3, 4])
+    def test_what_was_stopped_goes_on_as_if_it_had_not_been(self, seeds, variants, name, chunks):
+        """Chunks end at the steps 100, 107 (a stage), 207, 307: the last two are within a stage."""
+        recipe = (temperatures(variants), sgds(variants, name))
+        stages, done = [0, 107, 330], []
+        whole = list(together(*recipe, seeds=seeds, stages=stages))
+        before = list(
+            together(*recipe, seeds=seeds, stages=stages, progress=done.append, stop=lambda: len(done) >= chunks)
+        )
+        stopped = before[-1]
+        assert stopped.step == sum(done) == [100, 107, 207, 307][chunks - 1]
+        after = list(together(*recipe, seeds=seeds, stages=stages, start=stopped))
+        assert [state.step for state in after] == [step for step in stages if step > stopped.step]
+        for state, expected in zip(after[::-1], whole[::-1], strict=False):
+            assert_same(state, expected)
+        again = list(together(*recipe, seeds=seeds, stages=stages, start=stopped))  # `start` is still whole
+        assert_same(after, again)
+
+    def test_after_the_last_stage_there_is_nothing_to_go_on_to(self):
+        *_, end = together(temperatures(1), sgds(1))
+        assert not list(together(temperatures(1), sgds(1), start=end))
+
+    def test_a_network_that_diverges_leaves_the_others_alone(self):
+        cross_entropy = [lab.objective("cross_entropy")] * 2
+        good, wild = lab.optimiser("sgd", 0.1), lab.optimiser("sgd", 1e30)
+        states = list(together(cross_entropy, [good, wild], seeds=2, stages=[0, 250]))
+        assert [state.step for state in states] == [0, 100, 250]  # at once, and at the stage
+        assert [state.finite.tolist() for state in states[1:]] == [[[True, False]] * 2] * 2
+        assert states[0].finite.all()
+        *_, expected = together(cross_entropy, [good, good], seeds=2, stages=[0, 250])
+        for leaf, other in zip(jax.tree.leaves(states[-1][:2]), jax.tree.leaves(expected[:2]), strict=True):
+            np.testing.assert_array_equal(leaf[:, 0], other[:, 0])
+        np.testing.assert_array_equal(states[-1].losses[:, 0], expected.losses[:, 0])
+
+    def test_memory_for_networks_falls_with_their_size(self):
+        sizes = [
+            networks_that_fit(
+                lab.mlp([units]), lab.objective("brier"), lab.optimiser(name, 0.1), IMAGES[:, [0] * 784], batch_size=100
+            )
+            for units, name in ((10, "sgd"), (1000, "sgd"), (1000, "adam"), (100_000, "adam"))
+        ]
+        assert sizes == sorted(sizes, reverse=True) and len(set(sizes)) == 4
+        assert sizes[1] > 0
+
+
+class TestOptimisers:
+    @pytest.mark.parametrize(
+        ("own", "name"),
+        [(optax.adam(0.01), "adam"), (optax.sgd(0.01, momentum=0.9), "momentum"), (optax.sgd(0.01), "sgd")],
+    )
+    def test_optax_of_ones_own(self, own, name):
+        brier = lab.objective("brier")
+        ours, theirs = (alone(brier, one, key=KEY)[-1] for one in (lab.optimiser(name, 0.01), own))
+        for a, b in zip(arrays(ours.parameters), arrays(theirs.parameters), strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+
+    def test_optax_with_a_random_key_in_its_state(self):
+        noisy = optax.chain(optax.add_noise(0.1, 0.5, key=jax.random.key(0)), optax.sgd(0.1))
+        start, _, end = alone(lab.objective("brier"), noisy, key=KEY)
+        assert end.finite and not np.array_equal(*(arrays(state.parameters)[0] for state in (start, end)))
+
+    @pytest.mark.parametrize("name", ["sgd", "momentum", "adam"])
+    def test_two_steps_with_weight_decay_by_hand(self, name, float64):
+        """Decay is part of the gradient: momentum and Adam's moments see it as well."""
+        rate, decay, cross_entropy = 0.1, 0.3, lab.objective("cross_entropy")
+        states = alone(cross_entropy, lab.optimiser(name, rate, weight_decay=decay), key=KEY, stages=[0, 1, 2])
+        weights = [np.asarray(state.parameters[1]["weight"]) for state in states]
+        slopes = [
+            np.asarray(gradient(cross_entropy, states[i].parameters, i, KEY)[0][1]["weight"]) + decay * weights[i]
+            for i in (0, 1)
+        ]
+        if name == "sgd":
+            moves = slopes
+        elif name == "momentum":
+            moves = [slopes[0], 0.9 * slopes[0] + slopes[1]]
+        else:
+            first = [slopes[0], (0.9 * 0.1 * slopes[0] + 0.1 * slopes[1]) / (1 - 0.9**2)]
+            second = [slopes[0] ** 2, (0.999 * 0.001 * slopes[0] ** 2 + 0.001 * slopes[1] ** 2) / (1 - 0.999**2)]
+            moves = [m / (np.sqrt(v) + 1e-8) for m, v in zip(first, second, strict=True)]
+        np.testing.assert_allclose(weights[1], weights[0] - rate * moves[0], atol=1e-12)
+        np.testing.assert_allclose(weights[2], weights[1] - rate * moves[1], atol=1e-12)
+
+    @pytest.mark.parametrize("decay", [-0.1, np.inf, np.nan])
+    def test_decay_is_a_number_from_0_on(self, decay):
+        with pytest.raises(lab.InputError, match="weight decay must be"):
+            lab.optimiser("sgd", 0.1, weight_decay=decay)
+
+
+class TestSchedules:
+    def test_annealing_step_by_step(self, float64):
+        """4 to 1/4 over 4 steps: temperatures 4, 2, 1, 1/2, 1/4, and 1/4 from there on."""
+        schedule = lab.annealed(lab.objective("expected_error", temperature=4.0), to=0.25, steps=4)
+        states = alone(schedule, lab.optimiser("sgd", 0.5), key=KEY, stages=range(7))
+        for step, temperature in enumerate([4, 2, 1, 0.5, 0.25, 0.25]):
+            objective = lab.objective("expected_error", temperature=temperature)
+            slopes, images, labels = gradient(objective, states[step].parameters, step, KEY)
+            loss = jnp.mean(objective(LITTLE.apply(states[step].parameters, images), labels))
+            np.testing.assert_allclose(states[step + 1].losses, [loss], rtol=1e-12)
+            for before, slope, after in zip(
+                arrays(states[step].parameters), arrays(slopes), arrays(states[step + 1].parameters), strict=True
+            ):
+                np.testing.assert_allclose(after, before - 0.5 * slope, rtol=0, atol=1e-12)
+
+    @pytest.mark.parametrize("quantile", [0.25, 1.0])
+    def test_a_temperature_tied_to_margins(self, quantile, float64):
+        """The oracle takes the quantile in NumPy, and the gradient at that temperature held fixed."""
+        schedule = lab.tied(lab.objective("sigmoid_margin"), quantile=quantile)
+        states = alone(schedule, lab.optimiser("sgd", 0.5), key=KEY, stages=range(4))
+        for step in range(3):
+            parameters = states[step].parameters
+            _, images, labels = gradient(lab.objective("brier"), parameters, step, KEY)
+            logits = np.asarray(LITTLE.apply(parameters, images))
+            own = logits[np.arange(8), labels]
+            others = np.where(np.arange(4) == np.asarray(labels)[:, None], -np.inf, logits).max(axis=1)
+            temperature = np.quantile(np.abs(own - others), quantile)
+            slopes, *_ = gradient(lab.objective("sigmoid_margin", temperature=temperature), parameters, step, KEY)
+            for before, slope, after in zip(
+                arrays(parameters), arrays(slopes), arrays(states[step + 1].parameters), strict=True
+            ):
+                np.testing.assert_allclose(after, before - 0.5 * slope, rtol=0, atol=1e-12)
+
+    def test_an_objective_is_handed_over_at_its_step_and_momentum_goes_on(self, float64):
+        first, then = lab.objective("brier"), lab.objective("gce", q=0.5)
+        momentum = lab.optimiser("momentum", 0.1)
+        before = alone(first, momentum, key=KEY, stages=[4, 5])
+        states = alone(lab.hand_over(first, then, step=5), momentum, key=KEY, stages=[4, 5, 6])
+        assert [state.step for state in states] == [4, 5, 6]
+        for one, other in zip(before, states, strict=False):
+            np.testing.assert_allclose(one.losses, other.losses, rtol=1e-12)
+        last, here, following = (arrays(state.parameters) for state in states)
+        for one, other in zip(arrays(before[1].parameters), here, strict=True):
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-12)
+        slopes, images, labels = gradient(then, states[1].parameters, 5, KEY)
+        np.testing.assert_allclose(
+            states[2].losses, [jnp.mean(then(LITTLE.apply(states[1].parameters, images), labels))], rtol=1e-12
+        )
+        for a, b, slope, c in zip(last, here, arrays(slopes), following, strict=True):
+            np.testing.assert_allclose(c, b + 0.9 * (b - a) - 0.1 * slope, rtol=0, atol=1e-12)
+
+    def test_schedules_that_differ_in_numbers_train_together(self):
+        schedules = [lab.annealed(lab.objective("expected_error"), to=to, steps=50) for to in (0.1, 0.5)]
+        *_, end = together(schedules, [lab.optimiser("sgd", 0.5)] * 2, stages=[80])
+        for variant, schedule in enumerate(schedules):
+            (expected,) = alone(schedule, lab.optimiser("sgd", 0.5), key=jax.random.split(KEY, 1)[0], stages=[80])
+            np.testing.assert_allclose(end.losses[0, variant], expected.losses, atol=1e-5)
+
+    @pytest.mark.parametrize(
+        ("make", "message"),
+        [
+            (lambda: lab.annealed(lab.objective("expected_error"), to=0.0, steps=10), "> 0"),
+            (lambda: lab.annealed(lab.objective("expected_error"), to=0.1, steps=0), "1 step or more"),
+            (lambda: lab.annealed(lab.objective("brier"), to=0.1, steps=10), "temperature"),
+            (lambda: lab.annealed(lab.objective("gce"), to=2.0, steps=10, parameter="q"), "0 < q <= 1"),
+            (lambda: lab.tied(lab.objective("brier"), quantile=0.5), "no temperature"),
+            (lambda: lab.tied(lab.objective("expected_error"), quantile=0.0), "0 < q <= 1"),
+            (lambda: lab.tied(lab.objective("expected_error"), quantile=1.5), "0 < q <= 1"),
+            (lambda: lab.hand_over(lab.objective("brier"), lab.objective("gce"), step=0), "step 1"),
+        ],
+    )
+    def test_wrong_schedules_are_refused(self, make, message):
+        with pytest.raises(lab.InputError, match=message):
+            make()
 
 
 class TestMetrics:
