@@ -18,6 +18,13 @@ def _no_prepared_data(tmp_path_factory):
     os.environ["TFDS_DATA_DIR"] = str(tmp_path_factory.mktemp("no-tfds"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _a_cache_of_its_own(tmp_path_factory):
+    """Commands that tests run share their compiled programs, and leave the user's alone."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _no_compiled_programs_are_left():
     """Each compiled program holds some memory maps; thousands of them exceed what Linux gives a process (65,530)."""

@@ -9,10 +9,17 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import lab
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["--seeds", "1", "--stages", "0,20", "--examples", "100", "--temperatures", "0.1,1"]
+LITTLE = ["--subset", "2000", "--batch-size", "10", "--network", "mlp:8"]
+# Shells start what runs in the background with Ctrl-C ignored, and what that starts inherits it.
+LISTENING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+MAIN = "from lab.__main__ import main; main()"
 
 
 def run(*arguments, cwd, program=("-m", "lab"), environment=None):
@@ -23,6 +30,37 @@ def run(*arguments, cwd, program=("-m", "lab"), environment=None):
         capture_output=True,
         text=True,
         timeout=300,
+    )
+
+
+def start(*arguments, cwd):
+    """A command that goes on while the test does, and that Ctrl-C can stop."""
+    return subprocess.Popen(
+        [sys.executable, "-c", LISTENING + MAIN, *map(str, arguments)],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "100"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(condition, process, *, seconds=120):
+    """Until it is true, which it must become while the process is at work."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            raise AssertionError(f"it did not come so far: {process.communicate()}")
+        time.sleep(0.02)
+
+
+def limited(size):
+    """A program whose files may not grow beyond so many bytes: a write that does fails as on a full disk."""
+    return (
+        "-c",
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size})); {MAIN}",
     )
 
 
@@ -129,6 +167,15 @@ def test_doctor_says_what_is_wrong(tmp_path):
         (["compare", "--learning_rat", "1"], "--learning-rate"),
         (["compare", "--out", "/proc/nothing"], "Name another folder with --out"),
         (["compare", "--learning-rate", "1e30", *SMALL], "Try a smaller learning rate"),
+        (["train", "--seeds", "0"], "--seeds must be at least 1; got 0"),
+        (["train", "--seeds", "100000000"], "100000000 networks do not fit into memory together;"),
+        (["train", "--hand-over", "x"], "--hand-over must be as in 500:brier"),
+        (["train", "--hand-over", "5:breir"], "Did you mean 'brier'?"),
+        (["train", "--network", "mlp:0"], "--network needs whole numbers of units"),
+        (["train", "--optimiser", "sdg"], "'sdg'"),
+        (["train", "--anneal-to", "0.1", "--objective", "brier"], "temperature"),
+        (["train", "--subset", "50"], "batch size must be 1..50"),
+        (["train", "--learning-rate", "-1"], "--learning-rate must be"),
         (["report", "nowhere"], "is not a run of the lab"),
         (["comprae"], "compare"),
     ],
@@ -144,17 +191,8 @@ def test_mistakes_are_one_clear_message(arguments, message, tmp_path):
 
 
 def test_ctrl_c_leaves_nothing_behind(tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lab", "compare", "--stages", "0,200000", "--seeds", "1"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("runs/.*partial/environment.json")) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    process = start("compare", "--stages", "0,200000", "--seeds", "1", cwd=tmp_path)
+    wait_for(lambda: list(tmp_path.glob("runs/.*partial/environment.json")), process)
     time.sleep(3)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
@@ -166,7 +204,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path):
 def test_ctrl_c_that_a_callback_swallows_comes_again(tmp_path):
     """Python drops an exception raised in a callback; a signal that arrives in one would be lost with it."""
     program = (
-        "import gc, signal, time\nfrom lab.console import cli\n"
+        LISTENING + "import gc, time\nfrom lab.console import cli\n"
         "def interrupted(phase, info):\n"
         "    gc.callbacks.remove(interrupted)\n"
         "    signal.raise_signal(signal.SIGINT)\n"
@@ -183,15 +221,196 @@ def test_ctrl_c_that_a_callback_swallows_comes_again(tmp_path):
 
 def test_a_full_disk_is_one_clear_message(tmp_path):
     """The file-size limit of the process stands in for a disk: a write beyond it fails as a full disk does."""
-    limited = (
-        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); "
-        "from lab.__main__ import main; main()"
-    )
-    done = run("compare", *SMALL, cwd=tmp_path, program=("-c", limited))
+    done = run("compare", *SMALL, cwd=tmp_path, program=limited(20_000), environment=own_cache(tmp_path))
     assert done.returncode == 1
     assert "File too large" in done.stderr and "Traceback" not in done.stderr
     assert not list((tmp_path / "runs").iterdir())
+
+
+def own_cache(folder):
+    """A process that may not write whole files must not leave half of them for the other tests."""
+    return {"XDG_CACHE_HOME": str(folder / "cache")}
+
+
+def only(folder):
+    """The one run there is."""
+    (path,) = folder.glob("runs/*-train*")
+    return path
+
+
+def rows_of(path):
+    """Metrics of a run, less the time that they took."""
+    return [{name: one for name, one in row.items() if name != "time/seconds"} for row in lab.Run(path).metrics()]
+
+
+def error_of(done):
+    """The one message of a command that went wrong."""
+    assert "Traceback" not in done.stderr, done.stderr
+    return re.sub(r"\s+", " ", done.stderr[done.stderr.index("error: ") :])
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """A run of 30 epochs stopped by Ctrl-C after a few, its exit code, and what it said."""
+    folder = tmp_path_factory.mktemp("stopped")
+    process = start("train", *LITTLE, "--epochs", "30", cwd=folder)
+    wait_for(lambda: any(len(lab.Run(path).metrics()) > 3 for path in folder.glob("runs/*")), process)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    return only(folder), process.returncode, said
+
+
+@pytest.fixture
+def copy(stopped, tmp_path):
+    """The stopped run, to do with as one likes. (Where it lies is no part of it.)"""
+    return shutil.copytree(stopped[0], tmp_path / "runs" / stopped[0].name)
+
+
+def test_ctrl_c_keeps_what_training_has_come_to(stopped):
+    path, code, said = stopped
+    assert code == 130
+    said = re.sub(r"\s+", " ", said)
+    step, last = (int(number.replace(",", "")) for number in re.findall(r"after step ([\d,]+) of ([\d,]+)", said)[0])
+    assert 600 <= step < last == 6000
+    assert f"Go on with: python -m lab train --resume runs/{path.name}" in said and "Traceback" not in said
+    assert (path / f"checkpoint-{step:010d}.npz").exists()
+    assert {one.name for one in path.iterdir() if one.suffix != ".npz"} == {
+        "config.json",
+        "environment.json",
+        "metrics.jsonl",
+    }
+
+
+def test_a_stopped_run_goes_on_to_its_end_and_no_further(copy):
+    before = rows_of(copy)
+    done = run("train", "--resume", copy, cwd=copy.parent.parent)
+    assert done.returncode == 0, done.stderr
+    assert rows_of(copy)[: len(before)] == before
+    assert [row["epoch"] for row in rows_of(copy)] == list(range(31))
+    assert {path.name for path in copy.iterdir()} == {
+        "config.json",
+        "environment.json",
+        "metrics.jsonl",
+        "network.npz",
+        "results.nc",
+        "figures",
+    }
+    again = run("train", "--resume", copy, cwd=copy.parent.parent)
+    assert again.returncode == 2
+    assert error_of(again).endswith("is complete: there is nothing to resume. ")
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(copy):
+    one_before, newest = sorted(copy.glob("checkpoint-*"))
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    done = run("train", "--resume", copy, cwd=copy.parent.parent)
+    assert done.returncode == 0, done.stderr
+    assert f"{newest} is damaged" in done.stdout and "Going on from the one before." in done.stdout
+    assert [row["epoch"] for row in rows_of(copy)] == list(range(31))
+    assert not one_before.exists()
+
+
+def test_when_all_checkpoints_are_damaged_it_is_said(copy):
+    for path in copy.glob("checkpoint-*"):
+        path.write_bytes(b"")
+    done = run("train", "--resume", copy, cwd=copy.parent.parent)
+    assert done.returncode == 2
+    assert "start the run anew" in error_of(done)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--epochs", "99"], "epochs: 30 in the run, 99 now"),
+        (["--optimiser", "adam"], "training.optimiser: 'sgd' in the run, 'adam' now"),
+        (["--label-noise", "0.1"], "data.label_noise: 0.0 in the run, 0.1 now"),
+    ],
+)
+def test_a_run_is_resumed_as_it_was_begun(copy, options, message):
+    done = run("train", "--resume", copy, *options, cwd=copy.parent.parent)
+    assert done.returncode == 2
+    assert message in error_of(done)
+    assert list(copy.glob("checkpoint-*"))
+
+
+@pytest.mark.parametrize("where", ["nowhere", ".", "runs", "compared"])
+def test_what_is_no_run_of_train_cannot_be_resumed(where, compared, tmp_path):
+    path = next((compared[0] / "runs").iterdir()) if where == "compared" else where
+    done = run("train", "--resume", path, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "is no run of `train`, so it cannot be resumed" in error_of(done)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_is_being_worked_on_is_left_alone(tmp_path):
+    process = start("train", *LITTLE, "--epochs", "9999", cwd=tmp_path)
+    try:
+        wait_for(lambda: any(len(lab.Run(path).metrics()) > 1 for path in tmp_path.glob("runs/*")), process)
+        path = only(tmp_path)
+        done = run("train", "--resume", path, cwd=tmp_path)
+        assert done.returncode == 2
+        assert "another process is at work on" in error_of(done)
+        before = len(lab.Run(path).metrics())
+        wait_for(lambda: len(lab.Run(path).metrics()) > before + 1, process)
+    finally:
+        process.kill()
+        process.communicate()
+    epochs = [row["epoch"] for row in rows_of(path)]
+    assert epochs == list(range(len(epochs)))
+
+
+def test_a_disk_full_from_the_start_leaves_nothing(tmp_path):
+    done = run("train", *LITTLE, cwd=tmp_path, program=limited(20_000), environment=own_cache(tmp_path))
+    assert done.returncode == 1
+    assert "File too large" in error_of(done)
+    assert not list((tmp_path / "runs").iterdir())
+
+
+def test_a_disk_full_later_leaves_what_can_be_taken_up(tmp_path):
+    """Checkpoints and the network have some 28 KB, results of 20 epochs more than 35."""
+    arguments = ["train", *LITTLE, "--epochs", "20"]
+    done = run(*arguments, cwd=tmp_path, program=limited(35_000), environment=own_cache(tmp_path))
+    assert done.returncode == 1
+    path = only(tmp_path)
+    assert "File too large" in error_of(done) and f"--resume runs/{path.name}" in error_of(done)
+    assert not (path / "results.nc").exists() and not list(path.glob(".*"))
+    before = rows_of(path)
+    assert [row["epoch"] for row in before] == list(range(21))
+    again = run("train", "--resume", path, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert rows_of(path) == before
+    assert lab.Run(path).results().sizes["epoch"] == 21
+
+
+@pytest.mark.slow
+def test_killed_at_eight_moments_it_ends_as_if_it_never_was(tmp_path):
+    arguments = ["train", *LITTLE, "--epochs", "100", "--optimiser", "momentum", "--learning-rate", "0.01"]
+    whole = run(*arguments, cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    expected = only(tmp_path)
+    (tmp_path / "other").mkdir()
+    rng, kills = np.random.default_rng(0), 0
+    for delay in rng.uniform(0.5, 6, 8):
+        begun = list(tmp_path.glob("other/runs/*/config.json"))
+        if begun and lab.Run(begun[0].parent).complete:
+            break
+        resume = ["train", "--resume", begun[0].parent] if begun else arguments
+        process = start(*resume, cwd=tmp_path / "other")
+        time.sleep(delay)
+        kills += process.poll() is None
+        process.kill()
+        said = process.communicate()[1]
+        assert "error" not in said, said
+    path = only(tmp_path / "other")
+    if not lab.Run(path).complete:
+        done = run("train", "--resume", path, cwd=tmp_path / "other")
+        assert done.returncode == 0, done.stderr
+    assert kills > 3
+    assert (path / "network.npz").read_bytes() == (expected / "network.npz").read_bytes()
+    assert rows_of(path) == rows_of(expected)
+    assert lab.Run(path).results().identical(lab.Run(expected).results())
 
 
 @pytest.mark.slow

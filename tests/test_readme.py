@@ -11,11 +11,14 @@ from test_commands import ROOT, SMALL, run
 README = (ROOT / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 COMMANDS = re.findall(r"^\$ (python .*)$", README, re.MULTILINE)
+TINY = "--epochs 1 --seeds 2 --subset 500 --network mlp:8 --learning-rates 0.1 --widenings 0".split()
 EXTRA = {  # what makes a command small; what it needs that README leaves to the reader
     "compare": SMALL,
     "experiments/compare_gradients.py": SMALL,
     "experiments/why_not_accuracy.py": ["--steps", "20", "--examples", "100"],
     "train": ["--epochs", "1"],
+    "sweep": TINY,
+    "experiments/train_from_scratch.py": TINY,
 }
 
 

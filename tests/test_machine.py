@@ -1,0 +1,80 @@
+"""What XLA is told before JAX is imported."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lab.machine import cache_folder, prepare
+
+ROOT = Path(__file__).resolve().parent.parent
+NAMES = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "JAX_NUM_CPU_DEVICES")
+
+
+@pytest.fixture
+def untold(monkeypatch, tmp_path):
+    """An environment that says nothing of it; what `prepare` says goes with the test."""
+    for name in NAMES:
+        monkeypatch.setenv(name, "")  # so that it is restored
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_programs_are_kept_in_the_users_cache(untold):
+    prepare()
+    assert Path(os.environ["JAX_COMPILATION_CACHE_DIR"]) == cache_folder() == untold / "surrogate-lab" / "xla"
+    assert int(os.environ["JAX_NUM_CPU_DEVICES"]) >= 1
+    assert not untold.exists()  # JAX makes it once there is something to keep
+
+
+def test_what_the_user_has_set_stays(untold, monkeypatch):
+    for name, value in zip(NAMES, ("/elsewhere", "7", "3"), strict=True):
+        monkeypatch.setenv(name, value)
+    prepare()
+    assert [os.environ[name] for name in NAMES] == ["/elsewhere", "7", "3"]
+    assert cache_folder() == Path("/elsewhere")
+
+
+@pytest.mark.parametrize(("system", "below"), [("linux", ".cache"), ("darwin", "Library/Caches")])
+def test_without_a_cache_folder_it_is_the_systems(system, below, untold, monkeypatch, tmp_path):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "platform", system)
+    assert cache_folder() == tmp_path / below / "surrogate-lab" / "xla"
+
+
+def test_it_does_not_wait_for_jax():
+    program = "import sys; from lab.machine import prepare; prepare(); assert 'jax' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+PROGRAM = """
+import lab.machine
+lab.machine.prepare()
+import jax, lab
+counts = {"hits": 0, "misses": 0}
+def listen(event, **_):
+    for name in counts:
+        counts[name] += event == f"/jax/compilation_cache/cache_{name}"
+jax.monitoring.register_event_listener(listen)
+data = lab.load("mnist").train
+list(lab.train(lab.mlp([8]), lab.objective("brier"), lab.optimiser("adam", 0.01), data.images[:100], data.labels[:100],
+               key=jax.random.key(0), stages=[3], batch_size=10))
+print(counts["hits"], counts["misses"])
+"""
+
+
+def test_a_second_process_finds_the_programs_of_the_first(untold):
+    def compiled():
+        told = os.environ | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run([sys.executable, "-c", PROGRAM], env=told, capture_output=True, text=True, check=True)
+        return [int(number) for number in done.stdout.split()]
+
+    hits, misses = compiled()
+    kept = list((untold / "surrogate-lab" / "xla").iterdir())
+    assert misses >= 1 and kept
+    again, missed = compiled()
+    assert missed < misses and again > hits

@@ -1,0 +1,201 @@
+"""Sweeps: what is tuned, what is chosen, what is said, and that a sweep that was stopped comes to the same end."""
+
+from xml.etree import ElementTree
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+import lab
+from lab import figures
+from lab.errors import Stopped
+from lab.sweeps import Cell, _beyond_the_edges, swept_objectives
+
+
+def settings(**options):
+    data = lab.DataSettings(subset=1000)
+    given = {"network": "mlp:8", "epochs": 2, "seeds": 2, "learning_rates": "0.1,1", "widenings": 0}
+    return lab.SweepSettings(data=data, **given | {"objective": ("expected_error", "gce")} | options)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return lab.load_from(settings().data)
+
+
+@pytest.fixture(scope="module")
+def swept(data):
+    return lab.sweep(settings(temperatures="0.5,1"), data)
+
+
+def test_every_cell_is_the_training_of_its_own_networks(swept, data):
+    """Trained again one by one; accuracies of 1,000 and 2,000 images may differ by what rounding decides, an image."""
+    network = lab.mlp([8], activation="relu")
+    for objective, rate in (("cross_entropy", 0.1), ("expected_error:temperature=0.5", 1.0), ("gce", 1.0)):
+        for seed in (0, 1):
+            (state,) = lab.train(
+                network,
+                lab.objective(objective),
+                lab.optimiser("sgd", rate),
+                data.train.images,
+                data.train.labels,
+                key=jax.random.key(seed),
+                stages=[20],
+            )
+            found = lab.evaluate(
+                network.apply,
+                lab.objective(objective),
+                state.parameters,
+                data.validation.images,
+                data.validation.labels,
+            )
+            cell = swept["tuning"].sel(objective=objective, optimiser="sgd", learning_rate=rate, seed=seed)
+            assert float(cell) == pytest.approx(found["accuracy"], abs=1.01e-3)
+
+
+def test_the_rate_is_chosen_on_validation_alone(swept):
+    means = swept["tuning"].mean("seed").sel(optimiser="sgd")
+    assert swept["objective"].values.tolist() == [
+        "cross_entropy",
+        "expected_error:temperature=0.5",
+        "expected_error",
+        "gce",
+    ]
+    for name in swept["objective"].values:
+        of = swept.sel(objective=name)
+        best = means.sel(objective=name).idxmax("learning_rate")
+        assert float(of["chosen_rate"]) == float(best)
+        last = of["validation_accuracy"].isel(epoch=-1)
+        np.testing.assert_array_equal(last, of["tuning"].sel(optimiser="sgd", learning_rate=float(best)))
+    assert swept["test_accuracy"].notnull().all() and swept.sizes["epoch"] == 3
+
+
+def test_variants_of_a_seed_start_alike(swept):
+    start = swept["validation_accuracy"].isel(epoch=0)
+    assert (start == start.isel(objective=0)).all()
+    assert float(start.isel(objective=0, seed=0)) != float(start.isel(objective=0, seed=1))
+
+
+def test_a_temperature_that_is_named_is_kept():
+    names = [
+        str(one)
+        for one in swept_objectives(settings(objective=("ramp:temperature=3", "sigmoid_margin"), temperatures="0.5,2"))
+    ]
+    assert names == [
+        "cross_entropy",
+        "ramp:temperature=3",
+        "sigmoid_margin:temperature=0.5",
+        "sigmoid_margin:temperature=2",
+    ]
+
+
+def test_the_grid_is_made_wider_on_the_side_of_the_best():
+    def scores(**of):
+        return {Cell(name, "sgd", rate): score for name, found in of.items() for rate, score in found.items()}
+
+    grid = (0.1, 1.0, 10.0)
+    high, low = {0.1: 0.2, 1.0: 0.3, 10.0: 0.4}, {0.1: 0.4, 1.0: 0.3, 10.0: -1.0}
+    inside = {0.1: 0.3, 1.0: 0.4, 10.0: 0.3}
+    found = _beyond_the_edges(scores(high=high, low=low, inside=inside), grid, 2)
+    assert found == [Cell("high", "sgd", 100.0), Cell("low", "sgd", 0.01)]
+    further = {"high": high | {100.0: 0.5}, "low": low | {0.01: 0.1}, "inside": inside}
+    assert _beyond_the_edges(scores(**further), grid, 2) == [Cell("high", "sgd", 1000.0)]
+    assert _beyond_the_edges(scores(**further), grid, 1) == []
+
+
+def test_a_sweep_goes_beyond_its_grid_and_says_so(data):
+    said = []
+    options = {"objective": ("squared_error",), "reference": "squared_error", "learning_rates": "0.01,0.1"}
+    found = lab.sweep(settings(**options, widenings=2), data, say=said.append)
+    assert found["learning_rate"].values.tolist() == pytest.approx([0.01, 0.1, 1.0, 10.0])
+    assert found["widened"].values.tolist() == [2]
+    assert said == [
+        f"squared_error: best at the edge of the learning rates; {rate} is tried as well." for rate in (1, 10)
+    ]
+
+
+def test_a_cell_that_diverges_is_marked_and_the_others_go_on(data):
+    found = lab.sweep(settings(objective=("gce",), learning_rates="0.1,1e30", reference="gce"), data)
+    assert found["diverged"].values.tolist() == [1] and found["chosen_rate"].values.tolist() == [0.1]
+    assert found["tuning"].sel(learning_rate=1e30).isnull().all()
+    alone = lab.sweep(settings(objective=("gce",), learning_rates="0.1", reference="gce"), data)
+    np.testing.assert_allclose(found["test_accuracy"], alone["test_accuracy"], atol=1.01e-3)
+    with pytest.raises(FloatingPointError, match="gce diverged at every learning rate"):
+        lab.sweep(settings(objective=("gce",), learning_rates="1e30", reference="gce"), data)
+
+
+def test_a_sweep_that_was_stopped_comes_to_the_same_end(swept, data, tmp_path):
+    """Stopped while its second family trains; what the first has written is not done again."""
+    chosen, families = settings(temperatures="0.5,1"), []
+
+    def progress(steps, what):
+        if what not in families:
+            families.append(what)
+
+    with pytest.raises(Stopped) as stopped:
+        with lab.lasting_run(tmp_path, "sweep", chosen, {}) as run:
+            lab.sweep(chosen, data, run, progress=progress, stop=lambda: len(families) == 2)
+    assert f"--resume {run.path}" in " ".join(stopped.value.__notes__)
+    rows = run.metrics()
+    assert {row["objective"] for row in rows} == {"cross_entropy"}
+    run.add_metrics([rows[0] | {"objective": "gce"}])  # a family that was being written when the process was killed
+    families.clear()
+    with lab.resumed_run(run.path, "sweep", chosen) as again:
+        found = lab.sweep(chosen, data, again, progress=progress)
+        again.save_results(found)
+    assert families and not any("cross_entropy" in one for one in families)
+    assert found.identical(swept)
+    assert again.complete and not again.resumable
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"learning_rates": ""}, "--learning-rates must be one or more"),
+        ({"learning_rates": "0.1,-1"}, "--learning-rates must be finite numbers > 0"),
+        ({"temperatures": "0"}, "--temperatures must be finite numbers > 0"),
+        ({"optimiser": "sdg"}, "Did you mean 'sgd'"),
+        ({"seeds": 0}, "--seeds must be at least 1"),
+        ({"widenings": -1}, "--widenings must be at least 0"),
+    ],
+)
+def test_wrong_settings_are_refused_when_made(options, message):
+    with pytest.raises(lab.InputError, match=message):
+        settings(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"objective": ("gec",)}, "Did you mean 'gce'"),
+        ({"reference": "cross"}, "unknown objective 'cross'"),
+        ({"batch_size": 1001}, "batch size must be 1..1000"),
+        ({"network": "mlp:x"}, "--network needs whole numbers"),
+        ({"seeds": 10**8}, "100000000 networks do not fit into memory together; [0-9]+ do"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_trained(data, options, message):
+    with pytest.raises(lab.InputError, match=message):
+        lab.sweep(settings(**options), data, progress=lambda steps, what: pytest.fail("something was trained"))
+
+
+def test_a_sweep_is_drawn_and_printed(swept, tmp_path):
+    run = lab.Run(tmp_path)
+    run.save_results(swept)
+    drawn = lab.draw(run)
+    assert {path.name for path in drawn} == {
+        f"{name}.{kind}" for name in ("standings", "tuning", "progress") for kind in ("png", "svg")
+    }
+    for figure in figures.SWEEP:
+        figure(swept).to_dict()  # altair checks it against the schema
+    for path in drawn:
+        if path.suffix == ".svg":
+            written = " ".join(ElementTree.fromstring(path.read_text()).itertext()).replace("\u00a0", " ")
+            assert "1,000 of 9,000 training images" in " ".join(written.split())
+            assert all(str(title) in written for title in swept["title"].values)
+    console = Console(record=True, width=120)
+    lab.show_sweep(run, console)
+    printed = " ".join(console.export_text().split())
+    assert all(str(title) in printed for title in swept["title"].values)
+    assert "n = 2 networks each" in printed and str(tmp_path) in printed
