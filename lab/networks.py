@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import jax
@@ -52,6 +53,12 @@ def mlp(hidden: Sequence[int] = (50,), *, activation: str = "sigmoid", pixels: i
     sizes = (pixels, *hidden, classes)
     if min(sizes) < 1:
         raise InputError(f"every layer needs at least one unit; got {'-'.join(map(str, sizes))}.")
+    return _mlp(sizes, activation)
+
+
+@cache
+def _mlp(sizes: tuple[int, ...], activation: str) -> Network:
+    """Made once: programs compiled for a network serve whoever asks for the like of it."""
     nonlinearity = ACTIVATIONS[activation]
 
     def init(key: PRNGKeyArray) -> Parameters:

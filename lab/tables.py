@@ -152,16 +152,17 @@ def ranking_table(results: "xarray.Dataset") -> Table:
     n, reference = results.sizes["seed"], results.attrs["reference"]
     table = Table(
         title=f"{results.attrs['network']}, {results.attrs['recipe']}",
-        caption=f"Accuracy on test images and difference to {reference} (points, paired by seed), ± half of their 95 % "
-        f"intervals; P: probability that a network of it is better than one of {reference}; p: of the difference, "
+        caption=f"Accuracy (%) on test images and difference to {reference} (points, paired by seed), ± half of their "
+        f"95 % intervals; P: probability that a network of it is better than one of {reference}; p: of the difference, "
         f"corrected for the number of objectives (Holm); dead: classes never predicted; *: the grid was made wider. "
         f"n = {n} networks each. {results.attrs['data']}",
         title_justify="left",
         caption_justify="left",
+        padding=0,
     )
     table.add_column("objective", no_wrap=True)
-    for heading in ("accuracy (%)", "difference", "P", "p", "dead", "rate"):
-        table.add_column(heading, justify="right")
+    for heading in ("accuracy", "difference", " P", "  p", " dead", "  rate"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for place in ranking(results):
         own = place.objective == reference
         by = "" if len(results["optimiser"]) == 1 else f" {place.optimiser}"
@@ -178,7 +179,7 @@ def ranking_table(results: "xarray.Dataset") -> Table:
 
 
 def _plus_minus(found: Interval) -> str:
-    return f"{found.mean:.1f} ± {found.mean - found.low:.1f}" if found.n > 1 else f"{found.mean:.1f}"
+    return f"{found.mean:.1f}±{found.mean - found.low:.1f}" if found.n > 1 else f"{found.mean:.1f}"
 
 
 def show_sweep(run: Run, console: Console) -> None:

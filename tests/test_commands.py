@@ -361,32 +361,29 @@ def test_a_run_that_is_being_worked_on_is_left_alone(tmp_path):
     assert epochs == list(range(len(epochs)))
 
 
-def test_a_disk_full_from_the_start_leaves_nothing(tmp_path):
-    done = run("train", *LITTLE, cwd=tmp_path, program=limited(20_000), environment=own_cache(tmp_path))
-    assert done.returncode == 1
-    assert "File too large" in error_of(done)
-    assert not list((tmp_path / "runs").iterdir())
-
-
-def test_a_disk_full_later_leaves_what_can_be_taken_up(tmp_path):
-    """Checkpoints and the network have some 28 KB, results of 20 epochs more than 35."""
+@pytest.mark.parametrize(
+    ("limit", "file", "epochs"), [(20_000, "checkpoint-0000000000.npz", 1), (35_000, "results.nc", 21)]
+)
+def test_a_disk_full_while_training_leaves_what_can_be_taken_up(limit, file, epochs, tmp_path):
+    """Checkpoints and the network have some 28 KB each, results of 20 epochs more than 35."""
     arguments = ["train", *LITTLE, "--epochs", "20"]
-    done = run(*arguments, cwd=tmp_path, program=limited(35_000), environment=own_cache(tmp_path))
+    done = run(*arguments, cwd=tmp_path, program=limited(limit), environment=own_cache(tmp_path))
     assert done.returncode == 1
     path = only(tmp_path)
-    assert "File too large" in error_of(done) and f"--resume runs/{path.name}" in error_of(done)
+    said = error_of(done)
+    assert f"runs/{path.name}/{file}: File too large. Go on with: python -m lab train --resume runs/{path.name}" in said
     assert not (path / "results.nc").exists() and not list(path.glob(".*"))
     before = rows_of(path)
-    assert [row["epoch"] for row in before] == list(range(21))
+    assert [row["epoch"] for row in before] == list(range(epochs))
     again = run("train", "--resume", path, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
-    assert rows_of(path) == before
+    assert rows_of(path)[:epochs] == before
     assert lab.Run(path).results().sizes["epoch"] == 21
 
 
 @pytest.mark.slow
 def test_killed_at_eight_moments_it_ends_as_if_it_never_was(tmp_path):
-    arguments = ["train", *LITTLE, "--epochs", "100", "--optimiser", "momentum", "--learning-rate", "0.01"]
+    arguments = ["train", *LITTLE, "--epochs", "400", "--optimiser", "momentum", "--learning-rate", "0.01"]
     whole = run(*arguments, cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
     expected = only(tmp_path)
@@ -407,7 +404,7 @@ def test_killed_at_eight_moments_it_ends_as_if_it_never_was(tmp_path):
     if not lab.Run(path).complete:
         done = run("train", "--resume", path, cwd=tmp_path / "other")
         assert done.returncode == 0, done.stderr
-    assert kills > 3
+    assert kills > 3, "too fast a machine for this test: give it more epochs"
     assert (path / "network.npz").read_bytes() == (expected / "network.npz").read_bytes()
     assert rows_of(path) == rows_of(expected)
     assert lab.Run(path).results().identical(lab.Run(expected).results())

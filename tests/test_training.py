@@ -68,6 +68,10 @@ class TestNetworks:
         x = jax.random.normal(KEY, (64, 784))
         assert 0.3 < float(network.apply(network.init(KEY), x).std()) < 4
 
+    def test_the_like_of_a_network_needs_no_compiling_anew(self):
+        assert lab.mlp([7, 3], activation="relu") == lab.mlp((7, 3), activation="relu")
+        assert lab.mlp([7, 3], activation="relu") != lab.mlp([7, 3], activation="sigmoid")
+
     @pytest.mark.parametrize(
         ("hidden", "activation", "message"),
         [([0], "relu", "at least one unit"), ([5], "rleu", "Did you mean 'relu'")],
