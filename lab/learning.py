@@ -125,6 +125,8 @@ def learn(
             error.add_note(f"It is the network of seed {seeds[which]}.")
             if debug and state is not None:
                 error.add_note(_blamed(what, data, state, found.step, which, keys[which], recipe))
+            elif not debug:
+                error.add_note("With --debug the operation to blame is named.")
             if journal.newest:
                 error.add_note(f"The last good state is {journal.newest}.")
             raise error

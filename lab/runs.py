@@ -255,7 +255,7 @@ def _taken_up(run: Run, kind: str) -> Iterator[None]:
             yield
             checkpoints.remove(run.path)
         except BaseException as error:
-            if run.resumable:
+            if run.resumable and not isinstance(error, FloatingPointError):  # it would diverge again
                 error.add_note(f"Go on with: python -m lab {kind} --resume {run.path}")
             raise
 

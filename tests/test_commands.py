@@ -408,12 +408,3 @@ def test_killed_at_eight_moments_it_ends_as_if_it_never_was(tmp_path):
     assert (path / "network.npz").read_bytes() == (expected / "network.npz").read_bytes()
     assert rows_of(path) == rows_of(expected)
     assert lab.Run(path).results().identical(lab.Run(expected).results())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("script", sorted((ROOT / "experiments").glob("*.py")), ids=lambda path: path.stem)
-def test_experiments_run_from_end_to_end(script, tmp_path):
-    small = {"compare_gradients": SMALL, "why_not_accuracy": ["--steps", "50", "--examples", "200"]}
-    done = run(*small[script.stem], cwd=tmp_path, program=(script,))
-    assert done.returncode == 0, done.stderr
-    assert "MNIST, embedded sample" in done.stdout

@@ -52,6 +52,13 @@ def test_commands_run(command, tmp_path):
     program = ("-m", "lab") if first == "-m" else (ROOT / first,)
     done = run(*arguments, *EXTRA.get(name, []), cwd=tmp_path, program=program)
     assert done.returncode == 0, done.stderr + done.stdout
+    if name.startswith("experiments/"):
+        assert "MNIST, embedded sample" in done.stdout
+
+
+def test_every_experiment_is_run():
+    named = {word for command in COMMANDS for word in command.split() if word.startswith("experiments/")}
+    assert named == {f"experiments/{path.name}" for path in (ROOT / "experiments").glob("*.py")}
 
 
 def test_make_targets_exist():
