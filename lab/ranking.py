@@ -83,7 +83,7 @@ def answer(results: "xarray.Dataset") -> list[str]:
     if better:
         said.append(f"Better than {reference.title}: {_listed(better)}.")
     elif others:
-        said.append(f"No other is better than {reference.title} beyond chance (of {len(others)}).")
+        said.append(f"None is better than {reference.title} beyond chance (of {len(others)}).")
     if worse:
         last = worse[-1]
         said.append(

@@ -81,7 +81,7 @@ def test_the_answer_has_its_uncertainty():
 
 def test_no_better_one_is_said():
     said = answer(results(names=["cross_entropy", "alike"]))
-    assert said[1] == "No other is better than Cross_entropy beyond chance (of 1)."
+    assert said[1] == "None is better than Cross_entropy beyond chance (of 1)."
 
 
 def test_one_network_cannot_tell():
