@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 # Not here: torch and CUDA, which have a build for every kind of machine and driver.
-PROJECT = [".[dev,baselines,cluster,docs]", "equinox", "flax"]
+PROJECT = [".[dev,baselines,cluster,docs]", "equinox", "flax", "keras"]
 HEADER = """\
 # The versions that are tested: all that the default install and the extras dev, baselines, cluster and docs
 # resolve to, and the peers of the extra bench. Made by `make constraints`, on Linux: what a package needs on

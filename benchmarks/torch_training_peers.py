@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
@@ -58,12 +59,21 @@ class Digits(Dataset):
         return self.images[index].float().div(255), self.labels[index]
 
 
-class Loaded(Preloaded):
-    """Batches from a DataLoader, in this process, as in PyTorch's MNIST example."""
+class Pictures(Digits):
+    """One PIL image at a time and then the steps of torchvision's ToTensor, as PyTorch's MNIST example has it."""
 
-    def __init__(self, data: Data, seed: int):
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        picture = Image.fromarray(self.images[index].view(28, 28).numpy())
+        pixels = torch.from_numpy(np.array(picture, copy=True)).view(28, 28, 1)
+        return pixels.permute(2, 0, 1).contiguous().float().div(255).flatten(), self.labels[index]
+
+
+class Loaded(Preloaded):
+    """Batches from a DataLoader, in this process."""
+
+    def __init__(self, data: Data, seed: int, *, dataset: type[Digits] = Digits):
         super().__init__(data, seed)
-        self.loader = DataLoader(Digits(data), batch_size=BATCH, shuffle=True)
+        self.loader = DataLoader(dataset(data), batch_size=BATCH, shuffle=True)
 
     def batches(self) -> Iterable[tuple[Tensor, Tensor]]:
         """Those of a new epoch."""
@@ -76,7 +86,11 @@ def on_device(images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(images).to(DEVICE), torch.from_numpy(labels).long().to(DEVICE)
 
 
-PEERS = {"PyTorch, tensors preloaded": Preloaded, "PyTorch, its DataLoader": Loaded}
+PEERS = {
+    "PyTorch, tensors preloaded": Preloaded,
+    "PyTorch, its DataLoader of tensors": Loaded,
+    "PyTorch, its DataLoader of pictures": lambda data, seed: Loaded(data, seed, dataset=Pictures),
+}
 if DEVICE == "cuda" or shutil.which("g++"):
     PEERS["PyTorch, torch.compile"] = lambda data, seed: Preloaded(data, seed, compiled=True)
 else:

@@ -165,6 +165,8 @@ class _Contest:
             progress=lambda steps: self.progress(steps * networks, what),
             stop=self.stop,
         )
+        # By metrics alone: families then share the program that measures them.
+        measured = [objective("zero_one")] * len(cells)
         rows = []
         for state in states:
             if self.stop():
@@ -174,7 +176,7 @@ class _Contest:
             last = state.step == self.stages[-1]
             parts = {"validation": self.data.validation} | ({"test": self.data.test} if last else {})
             found = {
-                part: evaluate_together(self.network.apply, objectives, state.parameters, of.images, of.labels)
+                part: evaluate_together(self.network.apply, measured, state.parameters, of.images, of.labels)
                 for part, of in parts.items()
             }
             for v, cell in enumerate(cells):
