@@ -159,7 +159,8 @@ class TestDiverging:
     def test_without_debug_nothing_is_done_again(self, tmp_path):
         with pytest.raises(FloatingPointError) as caught:
             learnt(settings(learning_rate=1e30, epochs=1))
-        assert caught.value.__notes__ == ["It is the network of seed 0."]
+        said = ["It is the network of seed 0.", "With --debug the operation to blame is named."]
+        assert caught.value.__notes__ == said
 
     def test_a_run_taken_up_knows_its_last_good_state(self, tmp_path):
         mine = tmp_path / "mine.py"
