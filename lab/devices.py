@@ -60,19 +60,21 @@ def spread(function: Callable[..., Any], axes: Sequence[str], over: Layout) -> C
     over_variants = jax.vmap(function, in_axes=tuple(0 if "v" in one else None for one in axes))
     if over.variants == 1:
         over_variants = _of_one(function, ["v" in one for one in axes])
+    seeds = -(-over.seeds // over.devices) if over.cut == "seed" else over.seeds
     varying = [number for number, one in enumerate(axes) if "s" in one]
 
     def on_device(*arguments):
-        def of_seed(parts):
+        def of_seed(_, parts):
             merged = list(arguments)
             for number, part in zip(varying, parts, strict=True):
                 merged[number] = part
             return over_variants(*merged)
 
-        of_all = [arguments[number] for number in varying]
+        # The number is there for what has no arrays at all, such as a network without parameters.
+        of_all = jnp.arange(seeds), [arguments[number] for number in varying]
         if jax.default_backend() == "cpu":
-            return jax.lax.map(of_seed, of_all)
-        return jax.vmap(of_seed)(of_all)
+            return jax.lax.map(lambda parts: of_seed(*parts), of_all)
+        return jax.vmap(of_seed)(*of_all)
 
     if over.devices == 1:
         return on_device

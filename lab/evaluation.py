@@ -98,7 +98,8 @@ def evaluate_together(
     classes = jax.eval_shape(apply, shapes, images[:1] / 255).shape[1]
     labels = np.asarray(class_numbers(labels, shape=(count, classes)))
     size = min(batch_size, count)
-    over = layout(*jax.tree.leaves(parameters)[0].shape[:2])
+    leaves = jax.tree.leaves(parameters)
+    over = layout(leaves[0].shape[0] if leaves else 1, len(objectives))
     networks = over.padded(stacked(objectives, "objectives"), "v"), over.padded(parameters, "sv")
     parts = []
     for start in range(0, count, size):
