@@ -2,7 +2,7 @@
 
     python experiments/train_from_scratch.py [--full] [--data-dir DIR] [--seeds 10] [--objective path/to/mine.py:name]
 
-About 90 seconds on 2 cores with the embedded sample, 160 with --seeds 10; --full has more objectives, larger networks
+About 70 seconds on 2 cores with the embedded sample, 105 with --seeds 10; --full has more objectives, larger networks
 and ten seeds. What to expect, measured with --seeds 10 on the sample (784-50-10, 5 epochs, each objective at its own
 learning rate): cross entropy reads 93.7 % of the test digits rightly. Expected error with its step in the right place
 (centred, T = 0.5 and 1) cannot be told from it, nor can squared error and gce; smoothed margins lose about 1 point, and
