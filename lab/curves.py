@@ -13,7 +13,7 @@ from lab.palette import DASHED, EXAMPLES, INK, SOLID, colour, dash
 def learning(measure: str, title: str) -> alt.LayerChart:
     """One measure of each part of the data over the epochs: the mean over networks, in its interval."""
     splits = {"train": (EXAMPLES, SOLID), "validation": ("#E69F00", DASHED), "test": (INK, SOLID)}
-    key = alt.Legend(title=None, orient="bottom", direction="horizontal")
+    key = alt.Legend(title=None, orient="bottom", direction="horizontal", symbolType="stroke", symbolOpacity=1)
     base = (
         alt.Chart(alt.NamedData(name="learning"))
         .transform_filter(f"datum.measure == '{measure}'")

@@ -3,7 +3,6 @@
 Each function takes results and gives a chart whose title says what these results show, or that they cannot say.
 """
 
-import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 import numpy as np
 
-from lab import charts, curves, grids, headlines, legend, races, series
-from lab.findings import caption
-from lab.palette import look
+from lab import charts, curves, grids, headlines, legend, races, series, tallies
+from lab.frame import intervals, spans, titled
 from lab.quantities import COLUMNS
 from lab.ranking import answer
 from lab.runs import Run, write_bytes
@@ -65,7 +63,7 @@ def staircase(results: "xarray.Dataset") -> alt.VConcatChart:
         "without end as the points move together, and are cut here."
     )
     chart = alt.vconcat(*(alt.hconcat(*row, spacing=30) for row in panels), spacing=18)
-    return _titled(chart, headlines.staircase(results), note, results, width=860, staircase=rows)
+    return titled(chart, headlines.staircase(results), note, results, width=860, staircase=rows)
 
 
 def differences(results: "xarray.Dataset") -> alt.FacetChart:
@@ -76,7 +74,7 @@ def differences(results: "xarray.Dataset") -> alt.FacetChart:
         f"network; cross entropy's is held against the gradient from autodiff. {intervals(results)}"
     )
     chart = _by_stage(panel, results, width=190, height=190, columns=4)
-    return _titled(
+    return titled(
         chart,
         headlines.differences(results),
         note,
@@ -94,7 +92,7 @@ def cosines(results: "xarray.Dataset") -> alt.FacetChart:
     note = "Cosine of the angle between two objectives' gradients at the same weights: 1 the same way, 0 perpendicular."
     chart = _by_stage(panel, results, width=28 * len(labels), height=24 * len(labels), columns=2)
     chart = chart.resolve_axis(x="independent")  # a row of numbers under every panel
-    return _titled(
+    return titled(
         chart,
         headlines.cosines(results),
         note,
@@ -124,7 +122,7 @@ def margins(results: "xarray.Dataset") -> alt.FacetChart:
         "Means over the networks, each shape drawn to its own height. The number: how many "
         "examples carry the gradient."
     )
-    return _titled(
+    return titled(
         chart,
         headlines.margins(results),
         note,
@@ -161,7 +159,7 @@ def temperatures(results: "xarray.Dataset") -> alt.VConcatChart:
         f"{intervals(results)}"
     )
     chart = alt.vconcat(*parts, spacing=14)
-    return _titled(
+    return titled(
         chart, headlines.temperatures(results), note, results, width=_width(results, 4, 218) + 60, temperatures=rows
     )
 
@@ -177,7 +175,7 @@ def gains(results: "xarray.Dataset") -> alt.FacetChart:
     )
     chart = _by_stage(panel, results, width=210, height=20 * table.sizes["objective"], columns=4)
     chart = chart.resolve_scale(x="independent")
-    return _titled(
+    return titled(
         chart,
         headlines.gains(results),
         note,
@@ -193,7 +191,7 @@ def details(results: "xarray.Dataset") -> alt.FacetChart:
     panel = grids.details([str(title) for title in table["title"].values], [one.heading for one in COLUMNS])
     note = "The darker, the higher in its column. " + " ".join(f"{one.heading}: {one.reading}" for one in COLUMNS)
     chart = _by_stage(panel, results, width=46 * len(COLUMNS), height=19 * table.sizes["objective"], columns=1)
-    return _titled(
+    return titled(
         chart,
         headlines.details(results),
         f"Means over the networks; their intervals are in the page. {note}",
@@ -212,7 +210,7 @@ def weights(results: "xarray.Dataset") -> alt.FacetChart:
     )
     chart = _by_stage(charts.node_weights(), results, width=260, height=170, columns=4)
     chart = chart.resolve_scale(x="independent", y="independent")
-    return _titled(
+    return titled(
         chart, headlines.weights(results), note, results, width=_width(results, 4, 278), nodes=series.node_rows(results)
     )
 
@@ -223,51 +221,39 @@ def span(rows: series.Rows, measure: str) -> tuple[float, float]:
     return min((mean for mean in means if mean > 0), default=1.0) / 2, max(means, default=1.0)
 
 
-def intervals(results: "xarray.Dataset") -> str:
-    """What the bands in a picture are."""
-    n = results.sizes["seed"]
-    return f"Bands: 95 % t intervals of the mean over {n} networks." if n > 1 else "One network: no interval."
-
-
-def spans(results: "xarray.Dataset") -> str:
-    """What the lines through the dots of a picture are."""
-    n = results.sizes["seed"]
-    return f"Lines: 95 % t intervals of the mean over {n} networks." if n > 1 else "One network: no interval."
-
-
 def learning(results: "xarray.Dataset") -> alt.HConcatChart:
     """Loss and accuracy of networks over their epochs."""
     panels = [curves.learning("loss", "loss"), curves.learning("accuracy", "accuracy (%)")]
     chart = alt.hconcat(*(panel.properties(width=340, height=220) for panel in panels), spacing=30)
     note = f"{intervals(results)} Training: means over the epoch's mini-batches, each before its step."
     rows = series.learning_rows(results)
-    return _titled(chart, headlines.learning(results), note, results, width=800, learning=rows)
+    return titled(chart, headlines.learning(results), note, results, width=800, learning=rows)
 
 
 def standings(results: "xarray.Dataset") -> alt.LayerChart:
     """Test accuracy of every objective of a sweep, best first, with intervals."""
-    rows, networks = series.ranking_rows(results), series.network_rows(results)
+    rows, networks = tallies.ranking_rows(results), tallies.network_rows(results)
     chart = races.ranking([row["title"] for row in rows]).properties(width=460, height=alt.Step(20))
     note = f"{spans(results)} Dots: networks. Compared pairwise by seed, corrected for their number (Holm)."
     headline = " ".join(answer(results)[:2])
-    return _titled(chart, headline, note, results, width=780, ranking=rows, networks=networks)
+    return titled(chart, headline, note, results, width=780, ranking=rows, networks=networks)
 
 
 def tuning(results: "xarray.Dataset") -> alt.LayerChart:
     """Validation accuracy of every objective at every learning rate."""
-    rows, titles = series.tuning_rows(results), [row["title"] for row in series.ranking_rows(results)]
+    rows, titles = tallies.tuning_rows(results), [row["title"] for row in tallies.ranking_rows(results)]
     chart = races.tuning(titles).properties(width=alt.Step(56), height=alt.Step(20))
     note = f"Means of {results.sizes['seed']} networks; framed: chosen. Grey: some network diverged."
-    return _titled(chart, headlines.tuning(results), note, results, width=700, tuning=rows)
+    return titled(chart, headlines.tuning(results), note, results, width=700, tuning=rows)
 
 
 def progress(results: "xarray.Dataset") -> alt.VConcatChart:
     """Validation accuracy and dead classes over the epochs, at the chosen learning rates."""
-    rows, titles = series.progress_rows(results), [row["title"] for row in series.ranking_rows(results)]
+    rows, titles = tallies.progress_rows(results), [row["title"] for row in tallies.ranking_rows(results)]
     panels = [("accuracy", "accuracy (%)"), ("dead", "dead classes")]
     chart = alt.vconcat(*(races.progress(measure, title, titles) for measure, title in panels), spacing=24)
     note = f"Over epochs, on validation images; dashed: {results.attrs['reference']}. {intervals(results)}"
-    return _titled(chart, headlines.progress(results), note, results, width=820, progress=rows)
+    return titled(chart, headlines.progress(results), note, results, width=820, progress=rows)
 
 
 def portrait(results: "xarray.Dataset") -> alt.HConcatChart:
@@ -284,7 +270,7 @@ def portrait(results: "xarray.Dataset") -> alt.HConcatChart:
     highest = float(first["weight"].values[peak])
     note = f"Its weight peaks at {highest:.3g}, at margin {first['margin'].values[peak]:.3g}." if highest else ""
     chart = alt.hconcat(*panels, spacing=26)
-    return _titled(chart, headlines.portrait(results), note, results, width=900, portrait=rows)
+    return titled(chart, headlines.portrait(results), note, results, width=900, portrait=rows)
 
 
 COMPARISON: Sequence[Callable[["xarray.Dataset"], alt.TopLevelMixin]] = (
@@ -318,47 +304,6 @@ def _by_stage(
     stages = legend.stage_titles(results)
     facet = alt.Facet("stage:N", sort=stages, title=None, header=alt.Header() if named else alt.Header(labelExpr="''"))
     return panel.properties(width=width, height=height).facet(facet, columns=min(columns, len(stages)), spacing=18)
-
-
-def _titled(chart: Any, headline: str, note: str, results: "xarray.Dataset", *, width: int, **data: series.Rows) -> Any:
-    """The chart with its finding above it, what is drawn and where it comes from below that, and its data.
-
-    `width` is the chart's, about, in pixels: lines of text are broken to fit it.
-    """
-    width = max(width, 620)
-    title = alt.Title(
-        _lines(headline, round(width / 8.5)),
-        subtitle=_lines(f"{note} {source(results)}", round(width / 5.7)),
-        anchor="start",
-        fontSize=16,
-        subtitleFontSize=12,
-        subtitlePadding=6,
-        offset=16,
-    )
-    return chart.properties(title=title, datasets=data, padding=14, background="white").configure(**look())
-
-
-def source(results: "xarray.Dataset") -> str:
-    """Data, network, recipe and counts; of a portrait, the formula and which margin each curve is drawn over."""
-    if "stage" in results.dims:
-        return caption(results)
-    if "margin" in results.dims:
-        measured = f"measured over the soft margin of {results.attrs['classes']} classes with equal rivals"
-        margins = {f"{of} margin" if of else measured: [] for of in results["of"].values}
-        for title, of in zip(results["title"].values, results["of"].values, strict=True):
-            margins[f"{of} margin" if of else measured].append(str(title))
-        said = "; ".join(f"{', '.join(titles)}: {margin}" for margin, titles in margins.items())
-        return f"{results['title'].values[0]} = {results.attrs['formula']}. {said}."
-    return f"{results.attrs['data']}. Network {results.attrs['network']}, {results.attrs['recipe']}."
-
-
-def _lines(text: str, chars: int) -> list[str]:
-    """Lines of at most `chars` characters and of about one length; a number keeps its % sign."""
-    text = text.replace(" %", "\u00a0%")
-    lines = textwrap.wrap(text, chars, break_on_hyphens=False)
-    even = len(text) // len(lines) + 12
-    closer = textwrap.wrap(text, min(chars, even), break_on_hyphens=False)
-    return closer if len(closer) == len(lines) else lines
 
 
 def _width(results: "xarray.Dataset", columns: int, width: int) -> int:

@@ -5,7 +5,7 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from lab import charts, figures, grids, legend, series, story
+from lab import charts, figures, frame, grids, legend, series, story
 from lab.palette import look
 from lab.runs import Run, write_bytes
 from lab.statistics import mean_interval
@@ -179,7 +179,7 @@ def page(results: "xarray.Dataset", *, name: str, content: str, library: str, co
 </style>
 </head>
 <body>
-<header><h1>{escape(story.TITLE)}</h1><p>{escape(figures.source(results))}</p></header>
+<header><h1>{escape(story.TITLE)}</h1><p>{escape(frame.source(results))}</p></header>
 <div class="stages"><form>{story.stage_choice(results)}</form></div>
 <noscript><p>The pictures need JavaScript; the table and the findings below do not.</p></noscript>
 <main>

@@ -13,7 +13,6 @@ from jaxtyping import Shaped
 
 from lab import legend
 from lab.quantities import COLUMNS, Column
-from lab.ranking import ranking
 from lab.statistics import mean_interval
 
 if TYPE_CHECKING:
@@ -25,7 +24,8 @@ TEMPERATURE_MEASURES = ("norm", "effective_examples", "cosine", "gain_held_out")
 SCALES = {"gain_held_out": 100.0}  # of what is drawn in percent
 
 
-def _interval(values: Any, *, scale: float = 1.0, least: float = -math.inf, most: float = math.inf) -> dict[str, Any]:
+def interval_of(values: Any, *, scale: float = 1.0, least: float = -math.inf, most: float = math.inf) -> dict[str, Any]:
+    """`mean`, `low`, `high` and `n` of some values: a mean over networks with its interval, as rows have it."""
     found = mean_interval(scale * np.asarray(values, dtype=float), within=(least, most))
     return {name: legend.rounded(getattr(found, name)) for name in ("mean", "low", "high")} | {"n": found.n}
 
@@ -47,7 +47,7 @@ def cosine_rows(results: "xarray.Dataset") -> Rows:
     return [
         {"stage": stage, "row": labels[i], "column": other, "place": j + 1, "dead": "" if alive[s, i] else said}
         | {"size": len(titles)}
-        | _interval(cosine[s, i, j])
+        | interval_of(cosine[s, i, j])
         for s, stage in enumerate(legend.stage_titles(results))
         for i in range(len(titles))
         for j, other in enumerate(titles)
@@ -69,7 +69,7 @@ def temperature_rows(results: "xarray.Dataset") -> Rows:
         for s, stage in enumerate(legend.stage_titles(results)):
             row = {"stage": stage, "key": key, "temperature": temperatures[place]}
             rows += [
-                row | {"measure": name} | _interval(arrays[name][s, i], scale=SCALES.get(name, 1.0))
+                row | {"measure": name} | interval_of(arrays[name][s, i], scale=SCALES.get(name, 1.0))
                 for name in (*TEMPERATURE_MEASURES, "effective_examples_law")
             ]
             dead = int(arrays["dead"][s, i].sum())
@@ -90,7 +90,7 @@ def detail_rows(results: "xarray.Dataset") -> Rows:
     for place, column in enumerate(COLUMNS):
         values = column_values(results, column)
         for s, stage in enumerate(legend.stage_titles(results)):
-            found = [_interval(one, least=column.least) for one in values[s]]
+            found = [interval_of(one, least=column.least) for one in values[s]]
             means = [one["mean"] for one in found if one["mean"] is not None]
             low, high = min(means, default=0.0), max(means, default=0.0)
             for title, one in zip(titles, found, strict=True):
@@ -108,7 +108,7 @@ def gain_rows(results: "xarray.Dataset") -> Rows:
     measures = {"gain": "own examples", "gain_held_out": "held-out examples"}
     return [
         {"stage": stage, "key": key, "title": str(title), "measure": said}
-        | _interval(table[name].isel(stage=s, objective=i).values, scale=100.0)
+        | interval_of(table[name].isel(stage=s, objective=i).values, scale=100.0)
         for name, said in measures.items()
         for i, (key, title) in enumerate(zip(legend.keys(table), table["title"].values, strict=True))
         for s, stage in enumerate(legend.stage_titles(results))
@@ -132,7 +132,7 @@ def node_rows(results: "xarray.Dataset") -> Rows:
             weights = results[name].isel(stage=s).transpose("seed", "node").values.astype(float)
             curves = np.array([np.interp(grid, m, w) for m, w in zip(at, weights, strict=True)])
             rows += [
-                {"stage": stage, "curve": said, "margin": legend.rounded(float(m))} | _interval(of)
+                {"stage": stage, "curve": said, "margin": legend.rounded(float(m))} | interval_of(of)
                 for m, of in zip(grid, curves.T, strict=True)
             ]
     return rows
@@ -265,7 +265,7 @@ def difference_rows(results: "xarray.Dataset") -> Rows:
     }
     return [
         {"stage": stage, "measure": measure, "h": float(h)}
-        | _interval(array.isel(stage=s).sel(h=h).values, scale=100.0)
+        | interval_of(array.isel(stage=s).sel(h=h).values, scale=100.0)
         for s, stage in enumerate(legend.stage_titles(results))
         for measure, array in measures.items()
         for h in results["h"].values
@@ -277,62 +277,12 @@ def learning_rows(results: "xarray.Dataset") -> Rows:
     scale = {"loss": 1.0, "accuracy": 100.0}
     rows = [
         {"measure": name, "split": str(split), "epoch": int(epoch)}
-        | _interval(results[name].sel(split=split, epoch=epoch).values, scale=factor)
+        | interval_of(results[name].sel(split=split, epoch=epoch).values, scale=factor)
         for name, factor in scale.items()
         for split in results["split"].values
         for epoch in results["epoch"].values
     ]
     return [row for row in rows if row["n"]]
-
-
-def ranking_rows(results: "xarray.Dataset") -> Rows:
-    """Test accuracy (%) of each objective of a sweep with its interval, the best first, and how it compares."""
-    reference = results.attrs["reference"]
-    return [
-        {"title": place.title, "verdict": place.verdict if place.objective != reference else "reference"}
-        | {name: legend.rounded(getattr(place.accuracy, name)) for name in ("mean", "low", "high")}
-        | {"n": place.accuracy.n}
-        for place in ranking(results)
-    ]
-
-
-def network_rows(results: "xarray.Dataset") -> Rows:
-    """Test accuracy (%) of every network of a sweep."""
-    return [
-        {"title": str(title), "accuracy": legend.rounded(100 * float(value))}
-        for title, values in zip(results["title"].values, results["test_accuracy"].values, strict=True)
-        for value in values
-    ]
-
-
-def tuning_rows(results: "xarray.Dataset") -> Rows:
-    """Validation accuracy (%) at each learning rate tried, by the optimiser that was chosen; n = 0: diverged."""
-    rows = []
-    for name in results["objective"].values:
-        of = results.sel(objective=name)
-        by = of["tuning"].sel(optimiser=of["chosen_optimiser"].item())
-        for rate in results["learning_rate"].values:
-            row = {"title": str(of["title"].item()), "rate": legend.rounded(float(rate))}
-            row |= _interval(by.sel(learning_rate=rate).values, scale=100.0)
-            if bool(of["tried"].sel(optimiser=of["chosen_optimiser"].item(), learning_rate=rate)):
-                rows.append(row | {"chosen": bool(rate == of["chosen_rate"])})
-    means = [row["mean"] for row in rows if row["n"]]
-    middle = (min(means) + max(means)) / 2 if means else 0.0
-    return [row | {"dark": bool(row["n"]) and row["mean"] > middle} for row in rows]
-
-
-def progress_rows(results: "xarray.Dataset") -> Rows:
-    """Validation accuracy (%) and dead classes after each epoch; in every objective's panel the reference's as well."""
-    measures = {"accuracy": (100 * results["validation_accuracy"], 100.0), "dead": (results["dead_classes"], math.inf)}
-    rows = []
-    for name, title in zip(results["objective"].values, results["title"].values, strict=True):
-        for measure, (values, most) in measures.items():
-            for epoch in results["epoch"].values[1:]:
-                for of in dict.fromkeys([str(name), results.attrs["reference"]]):
-                    row = {"title": str(title), "measure": measure, "epoch": int(epoch)}
-                    found = _interval(values.sel(objective=of, epoch=epoch).values, least=0.0, most=most)
-                    rows.append(row | {"reference": of == results.attrs["reference"]} | found)
-    return rows
 
 
 def portrait_rows(results: "xarray.Dataset") -> Rows:

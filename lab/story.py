@@ -8,8 +8,8 @@ from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lab import headlines, legend, series
-from lab.figures import intervals, spans
 from lab.findings import summarise
+from lab.frame import intervals, spans
 from lab.palette import styles
 from lab.quantities import COLUMNS, QUANTITIES
 from lab.statistics import Interval, mean_interval

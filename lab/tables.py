@@ -134,6 +134,7 @@ def learning_table(results: "xarray.Dataset") -> Table:
         f"{', 95 % intervals (t) of the mean in brackets' if n > 1 else ''}. {results.attrs['data']}",
         title_justify="left",
         caption_justify="left",
+        padding=0,
     )
     table.add_column("epoch", justify="right")
     columns = [(str(split), name) for split in results["split"].values for name in ("loss", "accuracy")]

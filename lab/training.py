@@ -85,13 +85,9 @@ def _run_chunk(
     optimisers: Optimiser,
     parameters: Any,
     optimiser_state: Any,
-    images: UInt8[Array, "examples pixels"],
-    labels: Int[Array, " examples"],
-    first: Int[Array, ""],
-    count: Int[Array, ""],
-    indices: Int[Array, "seeds steps batch"],
+    *batches: Array,
 ) -> tuple[Any, Any, Float[Array, "seeds variants steps"], Float[Array, "seeds variants steps"], Any]:
-    """`_steps` of every network, and whether all of each is finite."""
+    """`_steps` of every network, and whether all of each is finite; of `batches` the last, `indices`, is by seed."""
 
     def steps(*arguments):
         state = _steps(apply, *arguments)
@@ -99,9 +95,7 @@ def _run_chunk(
         return *state, jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in real]))
 
     axes = ("v", "v", "sv", "sv", "", "", "", "", "s")
-    return spread(steps, axes, over)(
-        schedules, optimisers, parameters, optimiser_state, images, labels, first, count, indices
-    )
+    return spread(steps, axes, over)(schedules, optimisers, parameters, optimiser_state, *batches)
 
 
 @partial(jax.jit, static_argnames=("init", "variants"))

@@ -21,7 +21,7 @@ optimisers schedules devices evaluation
 gradients nodes moments estimators diagnostics rays landscape curvature staircase measurement training
 blame journal
 environment statistics saved learning sweeps quantities comparison portrait
-findings ranking legend series palette charts grids curves races headlines figures story report tables
+findings ranking legend series tallies palette charts grids curves races headlines frame figures story report tables
 console doctor reference __main__
 """.split()
 # What is drawn and read back, and what answers `--help`, must work where JAX is not installed.
@@ -41,6 +41,7 @@ DRAWING = (
     "grids",
     "curves",
     "races",
+    "frame",
     "figures",
     "report",
 )  # altair is their job, and only drawing imports them

@@ -1,0 +1,66 @@
+"""The frame of a picture: its finding above it, what is drawn, where it comes from, and what its bands are."""
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import altair as alt
+
+from lab.findings import caption
+from lab.palette import look
+from lab.series import Rows
+
+if TYPE_CHECKING:
+    import xarray
+
+
+def intervals(results: "xarray.Dataset") -> str:
+    """What the bands in a picture are."""
+    n = results.sizes["seed"]
+    return f"Bands: 95 % t intervals of the mean over {n} networks." if n > 1 else "One network: no interval."
+
+
+def spans(results: "xarray.Dataset") -> str:
+    """What the lines through the dots of a picture are."""
+    n = results.sizes["seed"]
+    return f"Lines: 95 % t intervals of the mean over {n} networks." if n > 1 else "One network: no interval."
+
+
+def titled(chart: Any, headline: str, note: str, results: "xarray.Dataset", *, width: int, **data: Rows) -> Any:
+    """The chart with its finding above it, what is drawn and where it comes from below that, and its data.
+
+    `width` is the chart's, about, in pixels: lines of text are broken to fit it.
+    """
+    width = max(width, 620)
+    title = alt.Title(
+        _lines(headline, round(width / 8.5)),
+        subtitle=_lines(f"{note} {source(results)}", round(width / 5.7)),
+        anchor="start",
+        fontSize=16,
+        subtitleFontSize=12,
+        subtitlePadding=6,
+        offset=16,
+    )
+    return chart.properties(title=title, datasets=data, padding=14, background="white").configure(**look())
+
+
+def source(results: "xarray.Dataset") -> str:
+    """Data, network, recipe and counts; of a portrait, the formula and which margin each curve is drawn over."""
+    if "stage" in results.dims:
+        return caption(results)
+    if "margin" in results.dims:
+        measured = f"measured over the soft margin of {results.attrs['classes']} classes with equal rivals"
+        margins = {f"{of} margin" if of else measured: [] for of in results["of"].values}
+        for title, of in zip(results["title"].values, results["of"].values, strict=True):
+            margins[f"{of} margin" if of else measured].append(str(title))
+        said = "; ".join(f"{', '.join(titles)}: {margin}" for margin, titles in margins.items())
+        return f"{results['title'].values[0]} = {results.attrs['formula']}. {said}."
+    return f"{results.attrs['data']}. Network {results.attrs['network']}, {results.attrs['recipe']}."
+
+
+def _lines(text: str, chars: int) -> list[str]:
+    """Lines of at most `chars` characters and of about one length; a number keeps its % sign."""
+    text = text.replace(" %", "\u00a0%")
+    lines = textwrap.wrap(text, chars, break_on_hyphens=False)
+    even = len(text) // len(lines) + 12
+    closer = textwrap.wrap(text, min(chars, even), break_on_hyphens=False)
+    return closer if len(closer) == len(lines) else lines

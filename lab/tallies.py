@@ -1,0 +1,61 @@
+"""Tallies: the numbers that a sweep's pictures are drawn from, as plain rows for charts (see `lab.series`)."""
+
+import math
+from typing import TYPE_CHECKING
+
+from lab import legend
+from lab.ranking import ranking
+from lab.series import Rows, interval_of
+
+if TYPE_CHECKING:
+    import xarray
+
+
+def ranking_rows(results: "xarray.Dataset") -> Rows:
+    """Test accuracy (%) of each objective of a sweep with its interval, the best first, and how it compares."""
+    reference = results.attrs["reference"]
+    return [
+        {"title": place.title, "verdict": place.verdict if place.objective != reference else "reference"}
+        | {name: legend.rounded(getattr(place.accuracy, name)) for name in ("mean", "low", "high")}
+        | {"n": place.accuracy.n}
+        for place in ranking(results)
+    ]
+
+
+def network_rows(results: "xarray.Dataset") -> Rows:
+    """Test accuracy (%) of every network of a sweep."""
+    return [
+        {"title": str(title), "accuracy": legend.rounded(100 * float(value))}
+        for title, values in zip(results["title"].values, results["test_accuracy"].values, strict=True)
+        for value in values
+    ]
+
+
+def tuning_rows(results: "xarray.Dataset") -> Rows:
+    """Validation accuracy (%) at each learning rate tried, by the optimiser that was chosen; n = 0: diverged."""
+    rows = []
+    for name in results["objective"].values:
+        of = results.sel(objective=name)
+        by = of["tuning"].sel(optimiser=of["chosen_optimiser"].item())
+        for rate in results["learning_rate"].values:
+            row = {"title": str(of["title"].item()), "rate": legend.rounded(float(rate))}
+            row |= interval_of(by.sel(learning_rate=rate).values, scale=100.0)
+            if bool(of["tried"].sel(optimiser=of["chosen_optimiser"].item(), learning_rate=rate)):
+                rows.append(row | {"chosen": bool(rate == of["chosen_rate"])})
+    means = [row["mean"] for row in rows if row["n"]]
+    middle = (min(means) + max(means)) / 2 if means else 0.0
+    return [row | {"dark": bool(row["n"]) and row["mean"] > middle} for row in rows]
+
+
+def progress_rows(results: "xarray.Dataset") -> Rows:
+    """Validation accuracy (%) and dead classes after each epoch; in every objective's panel the reference's as well."""
+    measures = {"accuracy": (100 * results["validation_accuracy"], 100.0), "dead": (results["dead_classes"], math.inf)}
+    rows = []
+    for name, title in zip(results["objective"].values, results["title"].values, strict=True):
+        for measure, (values, most) in measures.items():
+            for epoch in results["epoch"].values[1:]:
+                for of in dict.fromkeys([str(name), results.attrs["reference"]]):
+                    row = {"title": str(title), "measure": measure, "epoch": int(epoch)}
+                    found = interval_of(values.sel(objective=of, epoch=epoch).values, least=0.0, most=most)
+                    rows.append(row | {"reference": of == results.attrs["reference"]} | found)
+    return rows
