@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from lab.objectives import Parameter as Parameter
     from lab.optimisers import Optimiser as Optimiser
     from lab.optimisers import optimiser as optimiser
+    from lab.pictures import Picture as Picture
     from lab.portrait import portray as portray
     from lab.rays import accuracy_gain as accuracy_gain
     from lab.rays import best_weight as best_weight
@@ -91,6 +92,7 @@ if TYPE_CHECKING:
     from lab.schedules import tied as tied
     from lab.settings import CompareSettings as CompareSettings
     from lab.settings import DataSettings as DataSettings
+    from lab.settings import StudySettings as StudySettings
     from lab.settings import SweepSettings as SweepSettings
     from lab.settings import TrainingSettings as TrainingSettings
     from lab.settings import TrainSettings as TrainSettings
@@ -102,6 +104,7 @@ if TYPE_CHECKING:
     from lab.statistics import paired_difference as paired_difference
     from lab.statistics import paired_test as paired_test
     from lab.statistics import probability_of_improvement as probability_of_improvement
+    from lab.studies import study as study
     from lab.surrogates import smoothed_error as smoothed_error
     from lab.sweeps import sweep as sweep
     from lab.tables import comparison_table as comparison_table
@@ -140,14 +143,16 @@ _HOME = {
     "nodes": "gram_from_margins margin_gram",
     "objectives": "Definition Objective Parameter",
     "optimisers": "Optimiser optimiser",
+    "pictures": "Picture",
     "portrait": "portray",
     "rays": "accuracy_gain best_weight",
     "report": "write_report",
     "runs": "Run lasting_run new_run open_runs resumed_run",
     "schedules": "annealed hand_over tied",
-    "settings": "CompareSettings DataSettings SweepSettings TrainingSettings TrainSettings",
+    "settings": "CompareSettings DataSettings StudySettings SweepSettings TrainingSettings TrainSettings",
     "statistics": "bootstrap_interval holm interquartile_mean mean_interval median_interval paired_difference "
     "paired_test probability_of_improvement",
+    "studies": "study",
     "surrogates": "smoothed_error",
     "sweeps": "sweep",
     "tables": "comparison_table learning_table portrait_table ranking_table show_comparison show_sweep",

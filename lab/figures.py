@@ -4,6 +4,7 @@ Each function takes results and gives a chart whose title says what these result
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from lab import charts, curves, grids, headlines, legend, races, series, tallies
 from lab.frame import intervals, spans, titled
+from lab.pictures import Picture, declared, faceted, rows
 from lab.quantities import COLUMNS
 from lab.ranking import answer
 from lab.runs import Run, write_bytes
@@ -32,11 +34,11 @@ def draw(run: Run) -> list[Path]:
     results = run.results()
     run.figures.mkdir(exist_ok=True)
     paths = []
-    for figure in _figures(results):
+    for name, figure in _figures(results).items():
         svg = vl_convert.vegalite_to_svg(figure(results).to_dict(validate=False), vl_version=vega_lite_version())
         content = {"svg": svg.encode(), "png": vl_convert.svg_to_png(svg, scale=SCALE)}
         for kind, of_kind in content.items():
-            paths.append(run.figures / f"{figure.__name__}.{kind}")
+            paths.append(run.figures / f"{name}.{kind}")
             write_bytes(paths[-1], of_kind)
     return paths
 
@@ -288,13 +290,32 @@ LEARNING: Sequence[Callable[["xarray.Dataset"], alt.TopLevelMixin]] = (learning,
 PORTRAIT: Sequence[Callable[["xarray.Dataset"], alt.TopLevelMixin]] = (portrait,)
 
 
-def _figures(results: "xarray.Dataset") -> Sequence[Callable[["xarray.Dataset"], alt.TopLevelMixin]]:
-    """The figures of a run, by what its results hold."""
+def _figures(results: "xarray.Dataset") -> dict[str, Callable[["xarray.Dataset"], Any]]:
+    """The figures of a run by their names, by what its results hold."""
+    if "pictures" in results.attrs:
+        return {one.name: partial(_declared, one) for one in declared(results)}
     if "tuning" in results:
-        return SWEEP
-    if "epoch" in results.dims:
-        return LEARNING
-    return PORTRAIT if "margin" in results.dims else COMPARISON
+        chosen = SWEEP
+    elif "epoch" in results.dims:
+        chosen = LEARNING
+    else:
+        chosen = PORTRAIT if "margin" in results.dims else COMPARISON
+    return {figure.__name__: figure for figure in chosen}
+
+
+def _declared(picture: Picture, results: "xarray.Dataset") -> Any:
+    """A picture that the results themselves declare."""
+    chart, width = faceted(picture, results, source="rows")
+    said = [picture.note, f"Dotted: {picture.beside_title}." if picture.beside else "", spread(picture, results)]
+    note = " ".join(part for part in said if part)
+    return titled(chart, picture.headline, note, results, width=width, rows=rows(picture, results))
+
+
+def spread(picture: Picture, results: "xarray.Dataset") -> str:
+    """What the bands or lines of a picture are, where it has some."""
+    if "seed" not in results[picture.value].dims or picture.kind == "heat":
+        return ""
+    return spans(results) if picture.kind == "dots" else intervals(results)
 
 
 def _by_stage(

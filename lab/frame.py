@@ -45,6 +45,8 @@ def titled(chart: Any, headline: str, note: str, results: "xarray.Dataset", *, w
 
 def source(results: "xarray.Dataset") -> str:
     """Data, network, recipe and counts; of a portrait, the formula and which margin each curve is drawn over."""
+    if "pictures" in results.attrs:
+        return f"{results.attrs['data']}. {results.attrs['method']}"
     if "stage" in results.dims:
         return caption(results)
     if "margin" in results.dims:

@@ -127,10 +127,31 @@ class Run:
         """Writes metrics.jsonl anew with these rows alone."""
         write_bytes(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
+    def keep_part(self, number: int, measured: "xarray.Dataset") -> None:
+        """Writes what one part of a study has measured, until the whole has its results."""
+        write_bytes(self._part(number), bytes(measured.to_netcdf(engine="h5netcdf")))
+
+    def part(self, number: int) -> "xarray.Dataset | None":
+        """What a part of a study has measured; None if it is yet to be, or is damaged and has to be again."""
+        import xarray
+
+        path = self._part(number)
+        if not path.is_file():
+            return None
+        try:
+            with xarray.open_dataset(path, engine="h5netcdf") as measured:
+                return measured.load()
+        except (OSError, ValueError, KeyError, RuntimeError):
+            return None
+
+    def _part(self, number: int) -> Path:
+        return self.path / f"part-{number}.nc"
+
     @property
     def resumable(self) -> bool:
         """Whether there is something of it to go on from."""
-        return not self.complete and (checkpoints.are_in(self.path) or bool(self.metrics()))
+        begun = checkpoints.are_in(self.path) or bool(self.metrics()) or any(self.path.glob("part-*.nc"))
+        return not self.complete and begun
 
     @property
     def complete(self) -> bool:
@@ -173,18 +194,21 @@ def new_run(root: Path, kind: str, settings: Any, environment: dict[str, Any]) -
 
 
 @contextmanager
-def lasting_run(root: Path, kind: str, settings: Any, environment: dict[str, Any]) -> Iterator[Run]:
+def lasting_run(
+    root: Path, kind: str, settings: Any, environment: dict[str, Any], *, command: str = ""
+) -> Iterator[Run]:
     """A folder `root/<time>-<kind>` that is there from the start, for a run that can be taken up again.
 
     When the block fails it stays, if there is a checkpoint to go on from, and is removed if not. Nobody else can
-    take it up meanwhile. When the block ends well its checkpoints have done their work and are removed.
+    take it up meanwhile. When the block ends well its checkpoints have done their work and are removed. `command` is
+    what takes it up again with --resume (`python -m lab <kind>` if it is not given).
 
     Raises: InputError at once, before anything is computed, if the folder cannot be made.
     """
     run = Run(root / _free_name(root, kind))
     _begin(run.path, kind, settings, environment)
     try:
-        with _taken_up(run, kind):
+        with _taken_up(run, command or f"python -m lab {kind}"):
             yield run
     finally:
         if not run.complete and not run.resumable:
@@ -206,7 +230,7 @@ def begun_with(path: Path, kind: str) -> dict[str, Any]:
 
 
 @contextmanager
-def resumed_run(path: Path, kind: str, settings: Any) -> Iterator[Run]:
+def resumed_run(path: Path, kind: str, settings: Any, *, command: str = "") -> Iterator[Run]:
     """The folder of a run that was stopped, to be taken up with the settings that it was begun with.
 
     Raises: InputError if it is no such run, is complete, is still going on, or was begun with other settings.
@@ -215,7 +239,7 @@ def resumed_run(path: Path, kind: str, settings: Any) -> Iterator[Run]:
     if differing := _differing([begun_with(path, kind), _as_json(asdict(settings))]):
         said = "; ".join(f"{field}: {old!r} in the run, {new!r} now" for field, (old, new) in differing.items())
         raise InputError(f"{path} was begun with other settings ({said}). Resume it as it was, or start a new run.")
-    with _taken_up(run, kind):
+    with _taken_up(run, command or f"python -m lab {kind}"):
         yield run
 
 
@@ -240,7 +264,7 @@ def _begin(path: Path, kind: str, settings: Any, environment: dict[str, Any]) ->
 
 
 @contextmanager
-def _taken_up(run: Run, kind: str) -> Iterator[None]:
+def _taken_up(run: Run, command: str) -> Iterator[None]:
     """Work on a run: held against other processes (the system lets go when this one ends, however it ends)."""
     import fcntl
 
@@ -254,9 +278,11 @@ def _taken_up(run: Run, kind: str) -> Iterator[None]:
         try:
             yield
             checkpoints.remove(run.path)
+            for part in run.path.glob("part-*.nc"):
+                part.unlink()
         except BaseException as error:
             if run.resumable and not isinstance(error, FloatingPointError):  # it would diverge again
-                error.add_note(f"Go on with: python -m lab {kind} --resume {run.path}")
+                error.add_note(f"Go on with: {command} --resume {run.path}")
             raise
 
 

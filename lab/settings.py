@@ -310,6 +310,32 @@ class SweepCommand:
 
 
 @dataclass(frozen=True)
+class StudySettings:
+    """What every experiment can be asked: on which data, with how many networks, and how thoroughly."""
+
+    data: Annotated[DataSettings, tyro.conf.arg(name="")] = field(default_factory=DataSettings)
+    full: bool = False
+    """the real thing in place of a quick look; each experiment says what that is"""
+    seeds: int = 5
+    """networks, each with its own start, mini-batches and images"""
+    seed: int = 0
+    """the first seed"""
+    out: Path = Path("runs")
+    """the folder in which the run's own folder is made"""
+    resume: Path | None = None
+    """the folder of a run of this experiment that was stopped, to go on with; it needs no other option"""
+
+    def __post_init__(self) -> None:
+        _at_least("seeds", self.seeds, 1)
+        _at_least("seed", self.seed, 0)
+
+    @property
+    def seed_range(self) -> range:
+        """The seeds."""
+        return range(self.seed, self.seed + self.seeds)
+
+
+@dataclass(frozen=True)
 class ShowSettings:
     """Draw an objective over the margin, beside cross entropy and its closest relatives."""
 

@@ -21,8 +21,9 @@ optimisers schedules devices evaluation
 gradients nodes moments estimators diagnostics rays landscape curvature staircase measurement training
 blame journal
 environment statistics saved learning sweeps quantities comparison portrait
-findings ranking legend series tallies palette charts grids curves races headlines frame figures story report tables
-console doctor reference __main__
+findings ranking legend series tallies palette charts grids curves races headlines frame
+pictures figures story report tables
+console studies doctor reference __main__
 """.split()
 # What is drawn and read back, and what answers `--help`, must work where JAX is not installed.
 WITHOUT_JAX = [
@@ -33,7 +34,7 @@ WITHOUT_JAX = [
     "statistics",
     "runs",
     "quantities",
-    *LAYERS[LAYERS.index("findings") : LAYERS.index("doctor")],
+    *LAYERS[LAYERS.index("findings") : LAYERS.index("studies")],
 ]
 DRAWING = (
     "palette",
@@ -42,6 +43,7 @@ DRAWING = (
     "curves",
     "races",
     "frame",
+    "pictures",
     "figures",
     "report",
 )  # altair is their job, and only drawing imports them

@@ -1,0 +1,99 @@
+"""Studies: a question asked of data, part by part, and answered with its uncertainty; what an experiment is made of.
+
+An experiment says what is measured in a part (most often: by one network) and how the answer reads. The rest is here:
+the run's folder, progress, going on after a kill, intervals, pictures, the page.
+"""
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rich.console import Console
+
+from lab.console import progress, read_again
+from lab.data import Dataset, load_from
+from lab.environment import describe
+from lab.figures import draw
+from lab.pictures import Picture, declare
+from lab.report import write_report
+from lab.runs import begun_with, lasting_run, resumed_run
+from lab.settings import StudySettings, restored
+
+if TYPE_CHECKING:
+    import xarray
+
+S = TypeVar("S", bound=StudySettings)
+Measured = Mapping[str, tuple[Sequence[str], Any]]
+
+
+def study(
+    name: str,
+    question: str,
+    settings: S,
+    *,
+    measure: Callable[[S, Dataset, Any, Callable[[int], object]], Measured],
+    coordinates: Callable[[S], Mapping[str, Sequence[Any]]],
+    answer: Callable[["xarray.Dataset"], str],
+    pictures: Callable[["xarray.Dataset"], Sequence[Picture]],
+    method: Callable[[S], str],
+    steps: Callable[[S, Dataset], int] = lambda settings, data: 1,
+    over: str = "seed",
+    parts: Callable[[S], Sequence[Any]] | None = None,
+) -> "xarray.Dataset":
+    """Asks the question, keeps what was found in a run's folder, draws it and prints the answer; gives the results.
+
+    `measure(settings, data, part, advance)` gives variables by name, each with its axes and values; those of all parts
+    are put together along the axis `over`. Parts are the seeds unless `parts` names others. What has been measured is
+    kept part by part: a run that was stopped or killed goes on with `settings.resume`. `coordinates` are the places
+    along the axes; `steps` is how often a part calls `advance(1)`, for the time that is left. `answer` and `pictures`
+    see the results only, so that all that is said is computed from what is kept.
+
+    Raises: InputError if the run to be resumed is none of this study, or was begun with other settings.
+    """
+    import xarray
+
+    console = Console(highlight=False)
+    resume = settings.resume
+    if resume:
+        # What the run was begun with; an option given now that differs is refused below.
+        stored = restored(type(settings), begun_with(resume, name))
+        settings = replace(read_again(replace(stored, resume=resume)), resume=None)
+    data = load_from(settings.data)
+    console.print(f"{data.description} ({data.detail})", markup=False)
+    all_parts = list(parts(settings) if parts else settings.seed_range)
+    each = steps(settings, data)
+    again = f"python {sys.argv[0]}"
+    if resume:
+        opened = resumed_run(resume, name, settings, command=again)
+    else:
+        opened = lasting_run(settings.out, name, settings, describe(precision="highest"), command=again)
+    with opened as run:
+        with progress(len(all_parts) * each) as advance:
+            for i, part in enumerate(all_parts):
+                what = f"{over} {part}"
+                advance(0, what)
+                if run.part(i) is None:
+                    found = measure(settings, data, part, lambda count, what=what: advance(count, what))
+                    run.keep_part(i, xarray.Dataset(dict(found), _used(found, coordinates(settings))))
+                else:
+                    advance(each, what)
+        measured = [run.part(i) for i in range(len(all_parts))]
+        results = xarray.concat([one for one in measured if one is not None], dim=over)
+        results = results.assign_coords({over: all_parts})
+        results.attrs = {"question": question, "data": data.description, "method": inspect.cleandoc(method(settings))}
+        results.attrs |= {"answer": answer(results), "pictures": declare(pictures(results))}
+        run.save_results(results)
+        with console.status("drawing"):
+            draw(run)
+            write_report(run)
+    console.print(results.attrs["answer"], markup=False)
+    console.print(f"\nResults: {run.path}\nThe page: {run.report}", markup=False, soft_wrap=True)
+    return results
+
+
+def _used(found: Measured, coordinates: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    """The coordinates of the axes that there are."""
+    axes = {axis for of, _ in found.values() for axis in of}
+    return {axis: list(places) for axis, places in coordinates.items() if axis in axes}
