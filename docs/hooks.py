@@ -163,9 +163,10 @@ def notebook_page(name: str) -> dict[str, str | bytes]:
         for output in cell.get("outputs", []):
             shown = output.get("data", {})
             if "image/png" in shown:
+                size = output["metadata"]["image/png"]
                 path = f"{name}/{len(pictures) + 1}.png"
                 pictures[path] = base64.b64decode(shown["image/png"])
-                parts.append(f"![What the cell draws]({path}){{ width={shown.get('width', 560)} }}")
+                parts.append(f"![What the cell draws]({path}){{ width={size['width']} }}")
             else:
                 text = "".join(shown.get("text/plain") or output["text"])
                 parts.append(f"```text\n{text.rstrip()}\n```")
