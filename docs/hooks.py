@@ -23,6 +23,7 @@ import lab
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
 from docstrings import markdown  # noqa: E402
+
 _LINK = re.compile(r"(\]\()([^)\s#:]+)(#[^)\s]*)?(?=\))")  # a colon: an address elsewhere
 _FENCE = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
 
@@ -60,7 +61,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
     def moved(link: re.Match[str]) -> str:
         before, target, anchor = link.groups(default="")
-        return before + posixpath.relpath(shown_at(in_repository(target, here)), posixpath.dirname(here) or ".") + anchor
+        return (
+            before + posixpath.relpath(shown_at(in_repository(target, here)), posixpath.dirname(here) or ".") + anchor
+        )
 
     return "".join(part if part.startswith("```") else _LINK.sub(moved, part) for part in _FENCE.split(markdown))
 
