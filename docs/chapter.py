@@ -45,14 +45,13 @@ def losses(settings: Settings) -> alt.TopLevelMixin:
         "squared_error": jax.vmap(lambda row: lab.mean_squared_error(row, 0))(y),
     }
     print({name: round(float(values[0]), 3) for name, values in by_name.items()}, f"at a probability of {p[0]:.0e}")
+    decades = alt.Axis(values=[10.0**k for k in range(-9, 1)], format="~e")
     rows = [{"p": a, "loss": float(b), "key": name} for name, v in by_name.items() for a, b in zip(p, v, strict=True)]
     return (
         alt.Chart(alt.InlineData(values=rows), width=520, height=260)
         .mark_line(strokeWidth=2)
         .encode(
-            alt.X(
-                "p:Q", title="probability of the right class", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g")
-            ),
+            alt.X("p:Q", title="probability of the right class", scale=alt.Scale(type="log"), axis=decades),
             alt.Y("loss:Q", title="loss"),
             color=colour(list(by_name), legend=True),
             strokeDash=dash(list(by_name), legend=True),
@@ -73,12 +72,13 @@ def split(settings: Settings) -> alt.TopLevelMixin:
             found = lab.evaluate(network.apply, loss, state.parameters, part.images, part.labels)
             rows.append({"step": state.step, "accuracy": found["accuracy"], "on": name})
     print(f"after {settings.stages[-1]} steps: " + ", ".join(f"{r['accuracy']:.3f} on {r['on']}" for r in rows[-2:]))
+    ticks = alt.Axis(values=list(settings.stages))
     scale = alt.Scale(domain=list(parts), range=[BLUE, "#D55E00"])
     return (
         alt.Chart(alt.InlineData(values=rows), width=520, height=260)
         .mark_line(point=True, strokeWidth=2)
         .encode(
-            alt.X("step:Q", title="steps of training", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g")),
+            alt.X("step:Q", title="steps of training", scale=alt.Scale(type="log"), axis=ticks),
             alt.Y("accuracy:Q", scale=alt.Scale(domain=[0, 1])),
             alt.Color("on:N", title="accuracy on", scale=scale, legend=alt.Legend(orient="bottom")),
         )
