@@ -69,7 +69,8 @@ def test_there_is_something_to_run():
 @pytest.mark.slow
 @pytest.mark.parametrize("page", ["chapter.md", "howto/objective.md", "howto/data.md", "howto/network.md"])
 def test_python_blocks_run(page, tmp_path):
-    done = run(json.dumps(blocks(PAGES[page])), cwd=tmp_path, program=("-c", EACH_ALONE))
+    own = [block for block in blocks(PAGES[page]) if "import equinox" not in block]
+    done = run(json.dumps(own), cwd=tmp_path, program=("-c", EACH_ALONE))
     assert done.returncode == 0, done.stderr
     if page == "chapter.md":
         printed = [float(number) for number in re.findall(r"\d+\.\d{2,}", done.stdout)]
@@ -119,6 +120,17 @@ def test_ray_trains(tmp_path):
     done = run(cwd=tmp_path, program=("-c", blocks(PAGES["howto/cluster.md"])[-1]))
     assert done.returncode == 0, done.stderr
     assert re.search(r"^cross_entropy \[0\.9", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("equinox") is None, reason="Equinox is not installed (extra bench)")
+def test_equinox_trains(tmp_path):
+    (tmp_path / "mine.py").write_text(blocks(PAGES["howto/network.md"])[-1])
+    done = run(*small("python -m lab train --network mine.py:make"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "784-50-10 Equinox" in next((tmp_path / "runs").iterdir()).joinpath("results.nc").read_bytes().decode(
+        "latin1"
+    )
 
 
 @pytest.mark.parametrize("page", PAGES)
