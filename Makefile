@@ -49,7 +49,7 @@ format: ## rewrite the code in the project's style
 
 docs: ## build the documentation into site/ (read site/index.html)
 	$(call environment,docs $(EXTRAS))
-	@NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --quiet $(ARGS)
+	@NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict $(ARGS)
 	@echo "The documentation: site/index.html"
 
 constraints: ## pin the newest versions anew, for every Python of PYTHONS
