@@ -162,6 +162,12 @@ def test_the_chinese_page_says_the_same():
     assert quoted[0] == quoted[1]
 
 
+@pytest.mark.parametrize("text", CHAPTER, ids=["English", "Chinese"])
+def test_the_number_of_objectives(text):
+    said = re.search(r"(?:There are|一共有) (\d+)", text)
+    assert int(said[1]) == len(re.findall("^### ", PAGES["objectives.md"], re.MULTILINE))
+
+
 @pytest.mark.slow
 def test_the_chapters_pictures_are_drawn_and_its_numbers_come_out(tmp_path):
     done = run("--out", tmp_path, cwd=tmp_path, program=(DOCS / "chapter.py",))
