@@ -11,7 +11,7 @@ RUN = "$(VENV)/bin/python" -m
 
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
-.PHONY: help compare test lint format constraints clean
+.PHONY: help compare test lint format docs constraints clean
 
 # $(call environment,EXTRAS): see .ci/environment.py. Here only what a too old Python could not read.
 # exec, here and below, so that whoever kills make reaches the command and not a shell around it.
@@ -47,10 +47,15 @@ format: ## rewrite the code in the project's style
 	$(RUN) ruff check --fix
 	$(RUN) ruff format
 
+docs: ## build the documentation into site/ (read site/index.html)
+	$(call environment,docs $(EXTRAS))
+	@NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict $(ARGS)
+	@echo "The documentation: site/index.html"
+
 constraints: ## pin the newest versions anew, for every Python of PYTHONS
 	"$(PYTHON)" .ci/constraints.py $(PYTHONS) > constraints.txt.new
 	mv constraints.txt.new constraints.txt
 
 clean: ## remove the environments and caches; runs and downloaded data stay
-	rm -rf .venv .venv-* .venv.* build dist .pytest_cache .ruff_cache .hypothesis constraints.txt.new
-	find lab experiments tests benchmarks .ci -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf .venv .venv-* .venv.* build dist site .pytest_cache .ruff_cache .hypothesis constraints.txt.new
+	find lab experiments tests benchmarks docs .ci -name __pycache__ -type d -prune -exec rm -rf {} +
