@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from lab.optimisers import optimiser as optimiser
     from lab.pictures import Picture as Picture
     from lab.portrait import portray as portray
+    from lab.ranking import compared as compared
     from lab.rays import accuracy_gain as accuracy_gain
     from lab.rays import best_weight as best_weight
     from lab.report import write_report as write_report
@@ -145,6 +146,7 @@ _HOME = {
     "optimisers": "Optimiser optimiser",
     "pictures": "Picture",
     "portrait": "portray",
+    "ranking": "compared",
     "rays": "accuracy_gain best_weight",
     "report": "write_report",
     "runs": "Run lasting_run new_run open_runs resumed_run",

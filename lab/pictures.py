@@ -142,7 +142,7 @@ def colours(keys: Sequence[str]) -> dict[str, tuple[str, list[int]]]:
     """Colour and dash of every line: an objective its own, whatever its parameters; numbers from dark to light.
 
     >>> colours(["cross_entropy", "ramp T=1", "ramp T=2"])["ramp T=2"]
-    ('#AA4499', [6, 3])
+    ('#AA4499', [1, 0])
     """
     if all(key.replace(",", "").replace(".", "").isdigit() for key in keys):
         at = np.linspace(0, len(_RISING) - 1, len(keys)).round().astype(int)

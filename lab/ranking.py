@@ -1,6 +1,6 @@
 """The ranking of a sweep: test accuracies with intervals, differences paired by seed, and the answer in words."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -103,3 +103,29 @@ def _listed(places: list[Place]) -> str:
 
 def _percent(found: Interval) -> str:
     return f"{found.text(1)} %"
+
+
+def compared(name: str, values: Any, other: str, others: Any, *, unit: str = "points", digits: int = 1) -> str:
+    """Whether one thing does better than another in a sentence: "a beats b by ...", or that one cannot tell.
+
+    `values` and `others` are of the same networks, pair by pair; a difference is said if its 95 % t interval leaves
+    out 0.
+
+    >>> compared("a", [3.0, 4.0, 5.0], "b", [1.0, 2.5, 3.0])
+    'a beats b by 1.8 points (95 % interval 1.1 to 2.6, n = 3)'
+    >>> compared("a", [3.0], "b", [1.0])
+    'one network cannot tell a from b (2.0 points, n = 1): add --seeds'
+    """
+    a, b = (np.asarray(one, dtype=float) for one in (values, others))
+    by = paired_difference(a, b)
+    if by.n < 2:
+        return f"one network cannot tell {name} from {other} ({by.mean:.{digits}f} {unit}, n = {by.n}): add --seeds"
+    if by.low <= 0 <= by.high:
+        said = f"{by.mean:+.{digits}f} {unit}, 95 % interval {by.low:.{digits}f} to {by.high:.{digits}f}, n = {by.n}"
+        return f"these networks cannot tell {name} from {other} ({said})"
+    if by.mean < 0:
+        return compared(other, b, name, a, unit=unit, digits=digits)
+    return (
+        f"{name} beats {other} by {by.mean:.{digits}f} {unit} "
+        f"(95 % interval {by.low:.{digits}f} to {by.high:.{digits}f}, n = {by.n})"
+    )
