@@ -3,7 +3,11 @@
     python experiments/gradient_free.py [--full] [--seeds 5] [--data-dir DIR]
 
 About a minute on 2 cores with the embedded sample. Evolution strategies move all weights at once, to and fro, and see
-what becomes of accuracy itself: no derivative is needed.
+what becomes of accuracy itself: no derivative is needed. What to expect, measured with 5 networks (784-50-10 sigmoid
+after 200 steps, 200 images): 2,000 forward passes reach a cosine of 0.155 with cross entropy's gradient, and the law
+sqrt(m / (m + d + 1)) says 0.157. Small moves ask about the boundary: accuracy's estimate then goes with sigmoid_margin
+(0.11 at sigma = 0.03) and not with expected error, with which it agrees at sigma = 0.1 (0.08). Where the network is
+known one draws answers instead of moving weights: REINFORCE is nearer by 0.97 in cosine for the same 100 draws.
 """
 
 from dataclasses import dataclass
@@ -19,7 +23,7 @@ SIGMAS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 SAMPLES = 100  # of the estimators that draw answers instead of weights: each is worth a forward pass
 NETWORK = lab.mlp([50])
 LOSS, ERROR = lab.objective("cross_entropy"), lab.objective("zero_one")
-SURROGATE = lab.objective("expected_error:temperature=1")
+SURROGATES = ("expected_error:temperature=1", "centred_expected_error:temperature=1", "sigmoid_margin:temperature=1")
 
 
 @dataclass(frozen=True)
@@ -80,30 +84,29 @@ def measure(settings: Settings, data, seed, advance):
     advance(1)
     (batch,) = lab.shuffled(of_images, 0, 1, examples=len(data.train), batch_size=settings.examples)
     images, labels = jnp.asarray(data.train.images[batch]) / 255.0, jnp.asarray(data.train.labels[batch])
-    exact = lab.objective_gradients(NETWORK, state.parameters, images, labels, [LOSS, SURROGATE]).gradients
-    loss, surrogate = (jax.tree.map(lambda leaf, i=i: leaf[i], exact) for i in (0, 1))
+    objectives = [LOSS, *map(lab.objective, SURROGATES)]
+    exact = lab.objective_gradients(NETWORK, state.parameters, images, labels, objectives).gradients
+    loss, *surrogates = (jax.tree.map(lambda leaf, i=i: leaf[i], exact) for i in range(len(objectives)))
 
     by_pairs = []
     for pairs in settings.pairs:
         found = evolved(state.parameters, images, labels, of_noise, 0.003, pairs)
         by_pairs.append(against(found.gradient, loss)[:1])
         advance(1)
-    by_sigma, agreement = [], []
+    by_sigma = []
     for sigma in SIGMAS:
         found = evolved(state.parameters, images, labels, of_noise, sigma, settings.pairs[-1])
-        by_sigma.append(against(found.gradient, surrogate)[1])
-        agreement.append(found.agreement[1])
+        by_sigma.append([against(found.gradient, surrogate)[1] for surrogate in surrogates])
         advance(1)
 
     answers = drawn(state.parameters, images, labels, of_noise)
-    evolution = evolved(state.parameters, images, labels, of_noise, 0.01, SAMPLES // 2).gradient
+    evolution = evolved(state.parameters, images, labels, of_noise, 0.1, SAMPLES // 2).gradient
     weights = sum(leaf.size for leaf in jax.tree.leaves(state.parameters))
     return {
         "cosine": (("pairs",), np.concatenate(by_pairs)),
         "law": (("pairs",), [lab.ceiling(pairs, weights) for pairs in settings.pairs]),
-        "accuracy_cosine": (("sigma",), by_sigma),
-        "agreement": (("sigma",), agreement),
-        "same_cost": (("estimator",), [*against(answers, surrogate), against(evolution, surrogate)[1]]),
+        "accuracy_cosine": (("sigma", "surrogate"), by_sigma),
+        "same_cost": (("estimator",), [*against(answers, surrogates[0]), against(evolution, surrogates[0])[1]]),
     }
 
 
@@ -111,26 +114,32 @@ def answer(results) -> str:
     """How near to the law, how near to accuracy's own smoothed gradient, and at which price."""
     most = int(results["pairs"][-1])
     reached, law = lab.mean_interval(results["cosine"].isel(pairs=-1).values), float(results["law"].isel(pairs=-1)[0])
-    by_sigma = results["accuracy_cosine"].mean("seed")
-    best = float(by_sigma.idxmax("sigma"))
-    of_accuracy = lab.mean_interval(results["accuracy_cosine"].sel(sigma=best).values)
+    best = nearest(results)
+    of_accuracy = lab.mean_interval(results["accuracy_cosine"].sel(best).values)
     draws, moves = (
         results["same_cost"].sel(estimator=one).values for one in ("REINFORCE with baseline", "evolution strategies")
     )
     return (
         f"{2 * most:,} forward passes of evolution strategies reach cosine {reached.text(3)} with cross entropy's "
-        f"gradient (the law says {law:.3f}; n = {reached.n}); on accuracy itself they come nearest to the gradient of "
-        f"expected error at sigma = {best:g}, {of_accuracy.text(3)}. With {SAMPLES} draws or passes "
+        f"gradient (the law says {law:.3f}; n = {reached.n}). Of accuracy itself they come nearest to the gradient of "
+        f"{best['surrogate']}, with sigma = {best['sigma']:g}: {of_accuracy.text(3)}. With {SAMPLES} draws or passes, "
         + lab.compared("drawing answers", draws, "moving weights", moves, unit="in cosine", digits=2)
         + "."
     )
+
+
+def nearest(results) -> dict:
+    """The sigma and the surrogate with the highest mean cosine."""
+    mean = results["accuracy_cosine"].mean("seed")
+    at = mean.argmax(("sigma", "surrogate"))
+    return {axis: mean[axis][at[axis]].item() for axis in ("sigma", "surrogate")}
 
 
 def pictures(results) -> list[lab.Picture]:
     """The price in passes, sigma as a bandwidth, and all estimators at one price."""
     reached, law = (results[name].mean("seed") for name in ("cosine", "law"))
     off = float(abs(reached / law - 1).max())
-    by_sigma = results["accuracy_cosine"].mean("seed")
+    best = nearest(results)
     same = results["same_cost"].mean("seed")
     return [
         lab.Picture(
@@ -147,11 +156,12 @@ def pictures(results) -> list[lab.Picture]:
         ),
         lab.Picture(
             "bandwidth",
-            f"Accuracy is estimated best with weights moved by sigma = {float(by_sigma.idxmax('sigma')):g}.",
+            f"Accuracy itself points most nearly where {best['surrogate']} does, at sigma = {best['sigma']:g}.",
             "accuracy_cosine",
-            "cosine with expected error's gradient",
+            "cosine with the surrogate's gradient",
             "sigma",
             "sigma (weights are moved by)",
+            by="surrogate",
             log="x",
             note=f"Accuracy itself, {int(results['pairs'][-1]):,} pairs; too small a sigma flips no answer, too large "
             "a one asks about other networks.",
@@ -180,6 +190,7 @@ def main(settings: Settings) -> None:
         coordinates=lambda settings: {
             "pairs": settings.pairs,
             "sigma": SIGMAS,
+            "surrogate": [lab.objective(surrogate).title for surrogate in SURROGATES],
             "estimator": ["REINFORCE", "REINFORCE with baseline", "perturbed argmax", "evolution strategies"],
         },
         answer=answer,
