@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from lab.curvature import spectral_density as spectral_density
     from lab.curvature import top_eigenvalues as top_eigenvalues
     from lab.curvature import trace as trace
+    from lab.data import Dataset as Dataset
+    from lab.data import Split as Split
     from lab.data import load as load
     from lab.data import load_from as load_from
     from lab.environment import describe as describe
@@ -116,6 +118,7 @@ if TYPE_CHECKING:
     from lab.tables import show_sweep as show_sweep
     from lab.training import train as train
     from lab.training import train_together as train_together
+    from lab.tuning import tuned as tuned
 
 _HOME = {
     "batches": "drawn shuffled",
@@ -125,7 +128,7 @@ _HOME = {
     "comparison": "compare",
     "console": "cli interruptible progress",
     "curvature": "gauss_newton_vector hessian_vector spectral_density top_eigenvalues trace",
-    "data": "load load_from",
+    "data": "Dataset Split load load_from",
     "environment": "describe",
     "errors": "DataError InputError",
     "estimators": "Estimate ceiling cosine evolution_strategies finite_differences perturbed_argmax reinforce "
@@ -159,6 +162,7 @@ _HOME = {
     "sweeps": "sweep",
     "tables": "comparison_table learning_table portrait_table ranking_table show_comparison show_sweep",
     "training": "train train_together",
+    "tuning": "tuned",
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names.split()}
 

@@ -66,7 +66,7 @@ def declared(results: "xarray.Dataset") -> list[Picture]:
 
 def panels(picture: Picture, results: "xarray.Dataset") -> list[str]:
     """The panels of a picture, by name; one without a name if it has no `panels`."""
-    return [_word(value) for value in results[picture.panels].values] if picture.panels else [""]
+    return [_panel(picture, value) for value in results[picture.panels].values] if picture.panels else [""]
 
 
 def rows(picture: Picture, results: "xarray.Dataset") -> Rows:
@@ -83,7 +83,7 @@ def rows(picture: Picture, results: "xarray.Dataset") -> Rows:
     found: Rows = []
     for at in np.ndindex(*(len(place) for place in places)):
         named = {axis: place[i] for axis, place, i in zip(axes, places, at, strict=True)}
-        row: dict[str, Any] = {"panel": _word(named[picture.panels]) if picture.panels else ""}
+        row: dict[str, Any] = {"panel": _panel(picture, named[picture.panels]) if picture.panels else ""}
         row["key"] = _word(named[picture.by]) if picture.by else ""
         row["x"] = named[picture.x].item() if _numeric(picture, results) else _word(named[picture.x])
         row |= interval_of(np.atleast_1d(values[at]), scale=picture.scale)
@@ -125,6 +125,11 @@ def faceted(picture: Picture, results: "xarray.Dataset", *, source: str) -> tupl
 
 def _numeric(picture: Picture, results: "xarray.Dataset") -> bool:
     return picture.kind == "lines" and np.issubdtype(results[picture.x].dtype, np.number)
+
+
+def _panel(picture: Picture, value: Any) -> str:
+    """The heading of a panel; a number says of what it is."""
+    return _word(value) if isinstance(value, str) else f"{picture.panels.replace('_', ' ')} {_word(value)}"
 
 
 def _word(value: Any) -> str:
@@ -199,7 +204,7 @@ def _lines(picture: Picture, results: "xarray.Dataset", keys: list[str]) -> alt.
     if _numeric(picture, results):
         few = [float(value) for value in values] if len(values) <= 12 else None
         kind = alt.Scale(type="log", nice=False, padding=8) if "x" in picture.log else alt.Scale(zero=False, padding=8)
-        axis = alt.Axis(values=few or alt.Undefined, format="~g", grid=False, tickCount=6, labelOverlap="greedy")
+        axis = alt.Axis(values=few or alt.Undefined, format=",~r", grid=False, tickCount=6, labelOverlap="greedy")
         x = alt.X("x:Q", title=picture.x_title, scale=kind, axis=axis)
     else:
         order = [_word(value) for value in values]

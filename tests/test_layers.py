@@ -20,7 +20,7 @@ margins objectives losses tempered weighted surrogates hinges confusion catalogu
 optimisers schedules devices evaluation
 gradients nodes moments estimators diagnostics rays landscape curvature staircase measurement training
 blame journal
-environment statistics saved learning sweeps quantities comparison portrait
+environment statistics saved learning tuning sweeps quantities comparison portrait
 findings ranking legend series tallies palette charts grids curves races headlines frame
 pictures figures story report tables
 console studies doctor reference __main__
