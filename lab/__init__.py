@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lab.data import Split as Split
     from lab.data import load as load
     from lab.data import load_from as load_from
+    from lab.data import under_conditions as under_conditions
     from lab.environment import describe as describe
     from lab.errors import DataError as DataError
     from lab.errors import InputError as InputError
@@ -128,7 +129,7 @@ _HOME = {
     "comparison": "compare",
     "console": "cli interruptible progress",
     "curvature": "gauss_newton_vector hessian_vector spectral_density top_eigenvalues trace",
-    "data": "Dataset Split load load_from",
+    "data": "Dataset Split load load_from under_conditions",
     "environment": "describe",
     "errors": "DataError InputError",
     "estimators": "Estimate ceiling cosine evolution_strategies finite_differences perturbed_argmax reinforce "
