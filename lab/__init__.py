@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from lab.curvature import trace as trace
     from lab.data import load as load
     from lab.data import load_from as load_from
+    from lab.diagnostics import effective_examples as effective_examples
+    from lab.diagnostics import effective_examples_law as effective_examples_law
+    from lab.diagnostics import margin_density as margin_density
+    from lab.diagnostics import signal_to_noise as signal_to_noise
     from lab.environment import describe as describe
     from lab.errors import DataError as DataError
     from lab.errors import InputError as InputError
@@ -126,6 +130,7 @@ _HOME = {
     "console": "cli interruptible progress",
     "curvature": "gauss_newton_vector hessian_vector spectral_density top_eigenvalues trace",
     "data": "load load_from",
+    "diagnostics": "effective_examples effective_examples_law margin_density signal_to_noise",
     "environment": "describe",
     "errors": "DataError InputError",
     "estimators": "Estimate ceiling cosine evolution_strategies finite_differences perturbed_argmax reinforce "
