@@ -3,11 +3,11 @@
     python experiments/temperature.py [--full] [--seeds 5] [--data-dir DIR]
 
 About 65 seconds on 2 cores with the embedded sample. Mini-batches' gradients of accuracy smoothed at temperatures from
-0.01 to 20 are held against the way in which held-out accuracy rises. Expect a curve with a top: too cold, and few images
-carry the gradient (about n f(0) T / R of them); too warm, and it points elsewhere. The top moves to warmer temperatures
-as training spreads the margins. With 5 networks and mini-batches of 1,000 it lies at T = 0.1 at the start and at 1
-after 1,000 steps, where mini-batches of 10 cannot say where theirs is (3.2 [0.3, 35]); and with 100 images the best
-temperature cannot be told from cross entropy (+0.025 in cosine, -0.014 to 0.065).
+0.01 to 20 are held against the way in which held-out accuracy rises. Expect a curve with a top: too cold, and few
+images carry the gradient (about n f(0) T / R of them); too warm, and it points elsewhere. The top moves to warmer
+temperatures as training spreads the margins. With 5 networks and mini-batches of 1,000 it lies at T = 0.1 at the start
+and at 1 after 1,000 steps, where mini-batches of 10 cannot say where theirs is (3.2 [0.3, 35]); and with 100 images
+the best temperature cannot be told from cross entropy (+0.025 in cosine, -0.014 to 0.065).
 """
 
 from dataclasses import dataclass
@@ -129,7 +129,7 @@ def answer(results) -> str:
     ours, loss = (last[name].sel(temperature=warmest).values for name in ("cosine", "of_loss"))
     name = f"accuracy smoothed at T = {float(warmest):g}"
     return (
-        f"{'; '.join(said).capitalize()} (n = {results.sizes['seed']}). There, with 100 images, "
+        f"A{'; '.join(said)[1:]} (n = {results.sizes['seed']}). There, with 100 images, "
         + lab.compared(name, ours, "cross entropy", loss, unit="in cosine", digits=3)
         + "."
     )

@@ -18,6 +18,7 @@ EXTRA = {  # what makes a command small; what it needs that README leaves to the
     "experiments/why_not_accuracy.py": ["--steps", "20", "--examples", "100"],
     "experiments/mini_batches.py": ["--seeds", "1", "--subset", "500"],
     "experiments/temperature.py": ["--seeds", "1", "--subset", "500"],
+    "experiments/usable_gradients.py": ["--seeds", "1", "--examples", "100"],
     "experiments/gradient_free.py": ["--seeds", "1", "--steps", "20", "--examples", "50"],
     "train": ["--epochs", "1"],
     "sweep": TINY,
