@@ -2,7 +2,12 @@
 
     python experiments/data_driven.py [--full] [--seeds 5] [--data-dir DIR]
 
-About a minute on 2 cores with the embedded sample.
+About 90 seconds on 2 cores with the embedded sample; it needs the extra `baselines` (scikit-learn, scikit-image). A
+linear SVM on HOG, nearest neighbours on pixels and a network learn from the same images. Expect the hand-made features
+to be ahead, most so with few images: with 5 draws they beat the network by 9.8 points (7.6 to 11.9) with 100 images
+and by 1.3 (1.0 to 1.5) with 9,000, where the network still reads its training images 3.8 [3.5, 4.0] points better than
+others. Moved by 2 pixels, its accuracy falls by 26.6 [24.9, 28.2] points, that of HOG by 6.8; noise is what HOG cannot
+stand.
 """
 
 from dataclasses import dataclass
@@ -162,11 +167,11 @@ def pictures(results) -> list[lab.Picture]:
     few, many = (str(mean["test"].sel(size=size).idxmax("classifier").item()) for size in (sizes[0], sizes[-1]))
     gaps = [100 * float(mean["gap"].sel(classifier=END_TO_END, size=size)) for size in (sizes[0], sizes[-1])]
     best = mean["anyone"].idxmax("classifier")
-    winners = ", ".join(f"{where}: {best.sel(images=where).item()}" for where in SHIFTED[1:])
+    winners = "; ".join(f"{where}, {best.sel(images=where).item()}" for where in SHIFTED[1:])
     return [
         lab.Picture(
             "accuracy",
-            f"With {sizes[0]:,} images {few} reads most digits, with {sizes[-1]:,} {many}.",
+            f"Most test digits are read by: {few} with {sizes[0]:,} training images, {many} with {sizes[-1]:,}.",
             "test",
             "test accuracy, %",
             "size",
@@ -193,7 +198,7 @@ def pictures(results) -> list[lab.Picture]:
         ),
         lab.Picture(
             "anyone",
-            f"Most digits are read by, {winners}.",
+            f"Who reads most digits: {winners}.",
             "anyone",
             "accuracy, %",
             "images",
