@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from lab.data import load as load
     from lab.data import load_from as load_from
     from lab.data import under_conditions as under_conditions
+    from lab.diagnostics import effective_examples as effective_examples
+    from lab.diagnostics import effective_examples_law as effective_examples_law
+    from lab.diagnostics import margin_density as margin_density
+    from lab.diagnostics import signal_to_noise as signal_to_noise
+    from lab.diagnostics import silverman_width as silverman_width
     from lab.environment import describe as describe
     from lab.errors import DataError as DataError
     from lab.errors import InputError as InputError
@@ -100,6 +105,7 @@ if TYPE_CHECKING:
     from lab.settings import SweepSettings as SweepSettings
     from lab.settings import TrainingSettings as TrainingSettings
     from lab.settings import TrainSettings as TrainSettings
+    from lab.statistics import Interval as Interval
     from lab.statistics import bootstrap_interval as bootstrap_interval
     from lab.statistics import holm as holm
     from lab.statistics import interquartile_mean as interquartile_mean
@@ -130,6 +136,7 @@ _HOME = {
     "console": "cli interruptible progress",
     "curvature": "gauss_newton_vector hessian_vector spectral_density top_eigenvalues trace",
     "data": "Dataset Split load load_from under_conditions",
+    "diagnostics": "effective_examples effective_examples_law margin_density signal_to_noise silverman_width",
     "environment": "describe",
     "errors": "DataError InputError",
     "estimators": "Estimate ceiling cosine evolution_strategies finite_differences perturbed_argmax reinforce "
@@ -156,8 +163,8 @@ _HOME = {
     "runs": "Run lasting_run new_run open_runs resumed_run",
     "schedules": "annealed hand_over tied",
     "settings": "CompareSettings DataSettings StudySettings SweepSettings TrainingSettings TrainSettings",
-    "statistics": "bootstrap_interval holm interquartile_mean mean_interval median_interval paired_difference "
-    "paired_test probability_of_improvement",
+    "statistics": "Interval bootstrap_interval holm interquartile_mean mean_interval median_interval "
+    "paired_difference paired_test probability_of_improvement",
     "studies": "study",
     "surrogates": "smoothed_error",
     "sweeps": "sweep",

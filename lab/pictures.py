@@ -119,7 +119,8 @@ def faceted(picture: Picture, results: "xarray.Dataset", *, source: str) -> tupl
     panel = layered(*of.layer, data=data(source)).properties(width=width, height=height)
     found = panel.facet(facet, columns=columns, spacing=20)
     if picture.free:
-        found = found.resolve_scale(y="independent")
+        dots = picture.kind == "dots"
+        found = found.resolve_scale(x="independent") if dots else found.resolve_scale(y="independent")
     return found, 90 + (width + 40) * columns
 
 
@@ -260,13 +261,15 @@ def _dots(picture: Picture, results: "xarray.Dataset", keys: list[str]) -> alt.L
         mark = base.transform_filter("isValid(datum.beside)").mark_tick(thickness=2.5, size=16)
         layers.append(mark.encode(x=_value_axis(picture, "beside", alt.X), color=alt.value(INK)))
     if picture.zero:
-        layers.insert(0, base.mark_rule(strokeWidth=1, opacity=0.3, tooltip=False).encode(x=alt.XDatum(0)))
+        # Not `base`: with a row's y it would be a point there, and not a line through all rows.
+        layers.insert(0, alt.Chart().mark_rule(color="#bbbbbb", tooltip=False).encode(x=alt.XDatum(0)))
     return layered(*layers)
 
 
 def _heat(picture: Picture, results: "xarray.Dataset", keys: list[str]) -> alt.LayerChart:
     order = [_word(value) for value in results[picture.x].values]
-    values = picture.scale * np.asarray(results[picture.value].values, dtype=float)
+    of = results[picture.value]
+    values = picture.scale * np.asarray(of.mean("seed") if "seed" in of.dims else of, dtype=float)
     lowest = float(np.nanmin(values)) if np.isfinite(values).any() else 0.0
     highest = float(np.nanmax(values)) if np.isfinite(values).any() else 1.0
     base = alt.Chart().encode(
@@ -274,7 +277,9 @@ def _heat(picture: Picture, results: "xarray.Dataset", keys: list[str]) -> alt.L
         y=alt.Y("key:N", sort=keys, title=None, axis=alt.Axis(labelLimit=230, ticks=False, domain=False)),
     )
     scale = alt.Scale(scheme="blues", domain=[lowest, highest] if lowest < highest else alt.Undefined)
-    bar = alt.Legend(title=picture.value_title, orient="bottom", direction="horizontal", gradientLength=180)
+    bar = alt.Legend(
+        title=picture.value_title, orient="bottom", direction="horizontal", gradientLength=180, titleLimit=0
+    )
     squares = base.mark_rect().encode(color=alt.Color("mean:Q", scale=scale, legend=bar), tooltip=_tooltip(picture))
     dark = (lowest + highest) / 2 if math.isfinite(lowest + highest) else 0.0
     numbers = base.transform_filter("isValid(datum.mean)").mark_text(fontSize=10, tooltip=False)

@@ -16,6 +16,11 @@ EXTRA = {  # what makes a command small; what it needs that README leaves to the
     "compare": SMALL,
     "experiments/compare_gradients.py": SMALL,
     "experiments/why_not_accuracy.py": ["--steps", "20", "--examples", "100"],
+    "experiments/data_driven.py": ["--seeds", "1", "--subset", "500"],
+    "experiments/mini_batches.py": ["--seeds", "1", "--subset", "500"],
+    "experiments/temperature.py": ["--seeds", "1", "--subset", "500"],
+    "experiments/usable_gradients.py": ["--seeds", "1", "--examples", "100"],
+    "experiments/gradient_free.py": ["--seeds", "1", "--steps", "20", "--examples", "50"],
     "train": ["--epochs", "1"],
     "sweep": TINY,
     "experiments/train_from_scratch.py": TINY,
@@ -43,6 +48,8 @@ def test_commands_run(command, tmp_path):
         refused = run(*arguments, cwd=tmp_path)
         assert refused.returncode == 2 and "DIR" in refused.stderr and "Traceback" not in refused.stderr
         return
+    if name == "experiments/data_driven.py":
+        pytest.importorskip("skimage", reason="scikit-image is of the extra baselines")
     if name == "report":
         assert run("compare", *SMALL, cwd=tmp_path).returncode == 0
         arguments = ["report", next((tmp_path / "runs").iterdir())]

@@ -1,0 +1,158 @@
+"""Experiments: what they measure, against NumPy in float64; what their parts promise."""
+
+import sys
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from scipy.special import expit
+
+import lab
+from experiments import data_driven, mini_batches, temperature
+
+STAGES, SIZES = (20,), (10, 100)
+
+
+@pytest.fixture(scope="module")
+def small(mnist):
+    """Few digits to learn from, and few others."""
+    train, *others = (
+        replace(of, images=of.images[:count], labels=of.labels[:count])
+        for of, count in ((mnist.train, 300), (mnist.validation, 100), (mnist.test, 100))
+    )
+    return replace(mnist, train=train, validation=others[0], test=others[1])
+
+
+def quick(module):
+    """The experiment's settings, with fewer stages."""
+
+    class Quick(module.Settings):
+        stages = STAGES
+        batch_sizes = SIZES
+
+    return Quick(seeds=1)
+
+
+def stages_of(module, data):
+    """The networks of seed 0, in float64, and the key of their mini-batches."""
+    of_training, of_batch = jax.random.split(jax.random.key(0))
+    arrays = data.train.images, data.train.labels
+    states = lab.train(module.NETWORK, module.LOSS, module.SGD, *arrays, key=of_training, stages=STAGES)
+    return [jax.tree.map(lambda leaf: np.asarray(leaf, float), state.parameters) for state in states], of_batch
+
+
+def forward(parameters, images):
+    first, second = parameters
+    hidden = np.maximum(images @ first["weight"].T + first["bias"], 0)
+    return hidden, hidden @ second["weight"].T + second["bias"]
+
+
+def example_gradients(parameters, images, deltas):
+    """Every example's gradient [examples, parameters], from its derivatives with respect to the logits."""
+    hidden, _ = forward(parameters, images)
+    before = (deltas @ parameters[1]["weight"]) * (hidden > 0)
+    parts = [before, np.einsum("bo,bi->boi", before, images), deltas, np.einsum("bo,bi->boi", deltas, hidden)]
+    return np.concatenate([part.reshape(len(images), -1) for part in parts], axis=1)
+
+
+def cosine(a, b):
+    return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+
+
+@pytest.mark.slow
+def test_mini_batches_against_numpy(small):
+    found = mini_batches.measure(quick(mini_batches), small, 0, lambda count: None)
+    networks, of_batch = stages_of(mini_batches, small)
+    images, labels = small.train.images / 255, small.train.labels
+    for i, parameters in enumerate(networks):
+        _, logits = forward(parameters, images)
+        p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        losses = -np.log(p[np.arange(300), labels])
+        gradients = example_gradients(parameters, images, p - np.eye(10)[labels])
+        whole = gradients.mean(axis=0)
+        noise = gradients.var(axis=0, ddof=1).sum() / (whole @ whole)
+        assert found["noise_scale"][1][i] == pytest.approx(noise, rel=1e-3)
+        for j, size in enumerate(SIZES):
+            count = min(max(300 // size, mini_batches.FEWEST), mini_batches.MOST)
+            batches = lab.shuffled(of_batch, 0, count, examples=300, batch_size=size)
+            cosines = [cosine(gradients[batch].mean(axis=0), whole) for batch in batches]
+            errors = [losses[batch].mean() - losses.mean() for batch in batches]
+            assert found["cosine"][1][i, j] == pytest.approx(np.mean(cosines), abs=1e-4)
+            assert found["error"][1][i, j] == pytest.approx(
+                np.sqrt(np.mean(np.square(errors))) / losses.mean(), rel=1e-3
+            )
+            # Drawn without replacement, a mini-batch's mean square is |g|^2 + tr(C) (1/B - 1/N), and its mean is g.
+            law = 1 / np.sqrt(1 + noise * (1 / size - 1 / 300))
+            assert found["cosine_law"][1][i, j] == pytest.approx(law, rel=1e-3)
+
+
+def margin_deltas(logits, labels, weight):
+    """Derivatives of a function of the hard margin with respect to the logits, and the margins."""
+    at = np.arange(len(labels))
+    rivals = np.where(np.eye(10, dtype=bool)[labels], -np.inf, logits)
+    margins = logits[at, labels] - rivals.max(axis=1)
+    deltas = np.zeros_like(logits)
+    deltas[at, labels], deltas[at, rivals.argmax(axis=1)] = -weight(margins), weight(margins)
+    return deltas, margins
+
+
+@pytest.mark.slow
+def test_temperature_against_numpy(small):
+    found = temperature.measure(quick(temperature), small, 0, lambda count: None)
+    networks, of_batch = stages_of(temperature, small)
+    images, labels = small.train.images / 255, small.train.labels
+    others = np.concatenate([small.validation.images, small.test.images]) / 255
+    their_labels = np.concatenate([small.validation.labels, small.test.labels])
+    batches = lab.shuffled(of_batch, 0, temperature.FEWEST, examples=300, batch_size=100)
+    for i, parameters in enumerate(networks):
+        _, margins = margin_deltas(forward(parameters, others)[1], their_labels, np.ones_like)
+        low, high = np.quantile(margins, [0.25, 0.75])
+        width = 0.9 * min(margins.std(), (high - low) / 1.34) * len(margins) ** -0.2
+        deltas, _ = margin_deltas(
+            forward(parameters, others)[1], their_labels, lambda m, width=width: np.exp(-((m / width) ** 2) / 2)
+        )
+        rise = example_gradients(parameters, others, deltas).mean(axis=0)
+        for j in (2, 5, 8):
+            at = temperature.TEMPERATURES[j]
+            deltas, margins = margin_deltas(
+                forward(parameters, images)[1], labels, lambda m, at=at: expit(m / at) * expit(-m / at)
+            )
+            gradients = example_gradients(parameters, images, deltas)
+            cosines = [cosine(gradients[batch].mean(axis=0), rise) for batch in batches]
+            assert found["cosine"][1][i, -1, j] == pytest.approx(np.mean(cosines), abs=2e-4)
+            pull = expit(margins / at) * expit(-margins / at)
+            carry = pull.sum() ** 2 / (pull**2).sum() / 300
+            assert found["carry"][1][i, j] == pytest.approx(carry, rel=1e-3)
+
+
+def test_a_network_learns_from_its_own_rows_alone(small):
+    rows = np.arange(100, 250)
+    images, labels = np.full_like(small.train.images, 255), np.zeros_like(small.train.labels)
+    images[rows], labels[rows] = small.train.images[rows], small.train.labels[rows]
+    others_hidden = replace(small, train=replace(small.train, images=images, labels=labels))
+    key = jax.random.key(0)
+    one, other = (data_driven.trained(data, rows, 20, key) for data in (small, others_hidden))
+    assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a == b).all()), one, other)))
+
+
+def test_shifted_digits(small):
+    images, moved, turned, noisy = data_driven.shifted(small.test.images)
+    stack, columns = images.reshape(-1, 28, 28).astype(float), np.arange(28)
+
+    def centre(one):
+        one = one.reshape(-1, 28, 28).astype(float)
+        total = one.sum(axis=(1, 2))
+        return np.stack([one.sum(axis=2) @ columns / total, one.sum(axis=1) @ columns / total], axis=1)
+
+    by = np.median((centre(moved) - centre(images)).reshape(-1, 4, 2), axis=0)
+    assert by.round(2).tolist() == [[2, 0], [-2, 0], [0, 2], [0, -2]]
+    assert np.abs(turned.astype(float) - images).mean() > 5  # turned, and with about as much ink
+    assert turned.sum() == pytest.approx(stack.sum(), rel=0.05)
+    assert (noisy.astype(float) - images)[images == 0].mean() > 10  # cut at black
+
+
+def test_missing_baselines_are_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "skimage.feature", None)
+    with pytest.raises(lab.InputError, match=r"\.\[baselines\]"):
+        data_driven.baselines()
