@@ -12,7 +12,7 @@ import altair as alt
 import numpy as np
 
 from lab import charts, curves, grids, headlines, legend, races, series, tallies
-from lab.frame import intervals, spans, titled
+from lab.frame import intervals, kind, spans, titled
 from lab.pictures import Picture, declared, faceted, rows
 from lab.quantities import COLUMNS
 from lab.ranking import answer
@@ -292,14 +292,9 @@ PORTRAIT: Sequence[Callable[["xarray.Dataset"], alt.TopLevelMixin]] = (portrait,
 
 def _figures(results: "xarray.Dataset") -> dict[str, Callable[["xarray.Dataset"], Any]]:
     """The figures of a run by their names, by what its results hold."""
-    if "pictures" in results.attrs:
+    if kind(results) == "study":
         return {one.name: partial(_declared, one) for one in declared(results)}
-    if "tuning" in results:
-        chosen = SWEEP
-    elif "epoch" in results.dims:
-        chosen = LEARNING
-    else:
-        chosen = PORTRAIT if "margin" in results.dims else COMPARISON
+    chosen = {"sweep": SWEEP, "train": LEARNING, "show": PORTRAIT, "compare": COMPARISON}[kind(results)]
     return {figure.__name__: figure for figure in chosen}
 
 

@@ -12,7 +12,7 @@ import xarray
 from PIL import Image
 
 import lab
-from lab import figures, headlines, legend, report, series
+from lab import figures, headlines, legend, scenes, series
 from lab.palette import KNOWN, styles
 from lab.runs import Run, write_json
 
@@ -334,7 +334,7 @@ def scales(chart):
 
 
 def test_the_same_colour_in_every_figure_and_on_the_page(comparison):
-    page = report.specs(comparison, report.datasets(comparison))
+    page = scenes.specs(comparison, scenes.datasets(comparison))
     pictures = [figure(comparison).to_dict() for figure in figures.COMPARISON] + [page]
     for picture in pictures:
         for scale in scales(picture):
