@@ -54,8 +54,9 @@ def train(command: TrainCommand) -> None:
         run.save_results(results)
         with console.status("drawing"):
             lab.draw(run)
+            lab.write_report(run)
     console.print(lab.learning_table(results))
-    console.print(f"Results: {run.path}", markup=False)
+    console.print(f"Results: {run.path}\nThe page: {run.report}", markup=False, soft_wrap=True)
 
 
 def sweep(command: SweepCommand) -> None:
@@ -70,6 +71,7 @@ def sweep(command: SweepCommand) -> None:
         run.save_results(results)
         with console.status("drawing"):
             lab.draw(run)
+            lab.write_report(run)
     lab.show_sweep(run, console)
 
 
@@ -131,9 +133,11 @@ def show(settings: ShowSettings) -> None:
     with lab.new_run(settings.out, "show", settings, lab.describe(precision="highest")) as run:
         run.save_results(results)
         drawn = lab.draw(run)
+        lab.write_report(run)
     console.print(lab.portrait_table(results))
     for path in drawn:
         console.print(str(run.figures / path.name), markup=False, soft_wrap=True)
+    console.print(f"The page: {run.report}", markup=False, soft_wrap=True)
 
 
 def list_(

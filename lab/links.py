@@ -8,7 +8,7 @@ from lab.page import Spec
 from lab.palette import SOLID, look
 from lab.series import Rows
 
-FADED = 0.07
+FADED = 0.1  # of its opacity a mark keeps when another is chosen
 
 
 def fitted(
@@ -102,7 +102,7 @@ def _fade(unit: Spec, link: str) -> None:
     encoding = unit.setdefault("encoding", {})
     before = encoding.get("opacity", {"value": mark.get("opacity", 1)})
     earlier = before.get("condition", [])
-    faded = {"test": f"focus != '{ALL}' && datum[{link!r}] != focus", "value": FADED}
+    faded = {"test": f"focus != '{ALL}' && datum[{link!r}] != focus", "value": FADED * mark.get("opacity", 1)}
     earlier = earlier if isinstance(earlier, list) else [earlier]
     encoding["opacity"] = before | {"condition": [faded, *earlier] if earlier else faded}
 

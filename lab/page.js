@@ -118,7 +118,7 @@ async function svg(i) {
     const room = 44 + 6.6 * entry.textContent.length;
     if (x > 8 && x + room > width) (x = 8), (y += 18);
     const text = new Option(entry.textContent).innerHTML; // escaped
-    const mark = `<g transform="translate(${x},${y})">${entry.querySelector("line").outerHTML.replace(/ style="[^"]*"/, "")}`;
+    const mark = `<g transform="translate(${x},${y})">${entry.querySelector("line").outerHTML}`;
     x += room;
     return `${mark}<text x="31" y="9" font-size="11" font-family="Arial, sans-serif">${text}</text></g>`;
   });

@@ -101,7 +101,7 @@ def chart(picture: Picture, results: "xarray.Dataset", *, source: str, panel: st
     keys = [_word(value) for value in results[picture.by].values] if picture.by else [""]
     of = {"lines": _lines, "dots": _dots, "heat": _heat}[picture.kind](picture, results, keys)
     if panel is None:
-        return of
+        return layered(*of.layer, data=data(source))
     filtered = alt.FilterTransform(filter=alt.FieldEqualPredicate(field="panel", equal=panel))
     return layered(*of.layer, data=data(source), transform=[filtered])
 

@@ -94,10 +94,6 @@ def declared(picture: Picture, results: "xarray.Dataset") -> Section:
         )
         for place, panel in enumerate(panels)
     }
-    for spec in specs.values():
-        if picture.panels is None or not picture.panels:
-            spec["data"] = {"name": name}
-            spec["usermeta"]["data"] = [name]
     if picture.panels and not picture.free and picture.kind != "heat":
         links.share_axis(specs.values(), rows, log=picture.log.endswith("y"), zero=picture.zero)
     entries = [links.take_legend(spec) for spec in specs.values()][0]
@@ -150,6 +146,10 @@ def _progress(results: "xarray.Dataset") -> Section:
     for part in parts:
         specs |= part.specs
         rows |= part.rows
+    for row in rows["progress"]:  # an interval ends where percents end
+        row |= {"low": row["low"] and max(row["low"], 0.0), "high": row["high"] and min(row["high"], 100.0)}
+    for row in rows["dead"]:
+        row["low"] = row["low"] and max(row["low"], 0.0)
     note = f"On validation images, at the learning rates chosen. {intervals(results)}"
     return Section(headlines.progress(results), note, specs, rows, parts[0].entries)
 

@@ -175,7 +175,8 @@ def parts(results: "xarray.Dataset") -> list[Part]:
 
 def _figure(headline: str, content: str, note: str, results: "xarray.Dataset") -> str:
     """A figure with its finding above and its note, which is HTML, below."""
-    return figure(content, f"{note} {counts(results)} Data and training: above.", headline=headline)
+    note = f"{note} {counts(results)} Data and training: above.".replace(" %", "&nbsp;%")
+    return figure(content, note, headline=headline)
 
 
 def counts(results: "xarray.Dataset") -> str:
