@@ -43,6 +43,11 @@ def draw(run: Run) -> list[Path]:
     return paths
 
 
+def names(results: "xarray.Dataset") -> list[str]:
+    """The names of a run's figures, the chief one first."""
+    return list(_figures(results))
+
+
 def vega_lite_version() -> str:
     """The version of Vega-Lite that the charts are written in, "6.1"."""
     return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])

@@ -102,7 +102,8 @@ def _fade(unit: Spec, link: str) -> None:
     encoding = unit.setdefault("encoding", {})
     before = encoding.get("opacity", {"value": mark.get("opacity", 1)})
     earlier = before.get("condition", [])
-    faded = {"test": f"focus != '{ALL}' && datum[{link!r}] != focus", "value": FADED * mark.get("opacity", 1)}
+    usual = mark.get("opacity", 1) if "field" not in before else 0.2  # where opacity says something it may be low
+    faded = {"test": f"focus != '{ALL}' && datum[{link!r}] != focus", "value": FADED * usual}
     earlier = earlier if isinstance(earlier, list) else [earlier]
     encoding["opacity"] = before | {"condition": [faded, *earlier] if earlier else faded}
 

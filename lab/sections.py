@@ -64,11 +64,9 @@ def sections(results: "xarray.Dataset") -> list[Section]:
 
 def facts(results: "xarray.Dataset") -> dict[str, str]:
     """Method and data."""
-    found = {name: str(results.attrs[name]) for name in ("data", "method", "network") if name in results.attrs}
+    found = {name: str(results.attrs[name]) for name in ("data", "method", "network", "formula") if name in results.attrs}
     if "recipe" in results.attrs:
         found["training"] = str(results.attrs["recipe"])
-    if kind(results) == "show":
-        return {"what is drawn": source(results)}
     if n := results.sizes.get("seed"):
         found["networks"] = f"n = {n}"
         found["intervals"] = "95 %, Student t over networks" if n > 1 else "none: one network cannot tell chance"
@@ -163,7 +161,7 @@ def _train(results: "xarray.Dataset") -> list[Section]:
     entries = [links.take_legend(spec) for spec in specs.values()][0]
     note = f"{intervals(results)} Training: means over the epoch's mini-batches, each before its step."
     rows = {"learning": series.learning_rows(results)}
-    return [Section(headlines.learning(results), note, specs, rows, entries)]
+    return [Section("Loss and accuracy, epoch by epoch", note, specs, rows, entries)]
 
 
 def _show(results: "xarray.Dataset") -> list[Section]:
@@ -177,4 +175,4 @@ def _show(results: "xarray.Dataset") -> list[Section]:
         for quantity in curves.PORTRAIT
     }
     entries = [links.take_legend(spec) for spec in specs.values()][0]
-    return [Section(headlines.portrait(results), source(results), specs, {"portrait": rows}, entries, "panels")]
+    return [Section("Value and weight over the margin", source(results), specs, {"portrait": rows}, entries, "panels")]
