@@ -30,13 +30,10 @@ def write_gallery(runs: Sequence[Run], path: Path) -> Path:
     Raises: DataError if results or a figure of a run are missing.
     """
     labels = _labels(runs)
-    parts = [
-        (plain(f"{label}: {question(results)}"), _content(run, results, path.parent, number))
-        for number, (label, run, results) in enumerate(zip(labels, runs, [run.results() for run in runs], strict=True))
-    ]
-    title = f"{len(runs)} runs"
-    main = sections([("What differs", _differences(runs, labels)), *parts])
-    write_bytes(path, document(title, name="side by side", header="", main=main).encode())
+    parts = [_part(label, run, path.parent, number) for number, (label, run) in enumerate(zip(labels, runs, strict=True))]
+    main = f"{_differences(runs, labels)}<div class='runs'>{sections(parts)}</div>"
+    header = "<p>What was done differently in each, and what each found.</p>"
+    write_bytes(path, document(f"{len(runs)} runs", name="side by side", header=header, main=main).encode())
     return path
 
 
@@ -54,13 +51,14 @@ def _labels(runs: Sequence[Run]) -> list[str]:
 def _differences(runs: Sequence[Run], labels: Sequence[str]) -> str:
     """The settings that are not the same in all runs, a row each."""
     found = differing([run.config() for run in runs])
+    kinds = [run.config()["kind"] for run in runs]
     rows = "".join(
         f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{_said(value)}</td>" for value in values)}</tr>'
         for name, values in found.items()
-        if name not in ELSEWHERE
+        if name not in ELSEWHERE and _differs(kinds, values)
     )
     if not rows:
-        return "<p>Nothing: all were made with the same settings.</p>"
+        return "<p>All were made with the same settings.</p>"
     heads = "".join(f'<th scope="col">{escape(label)}</th>' for label in labels)
     return (
         '<div class="wide" tabindex="0" role="region" aria-label="settings that differ"><table><thead><tr>'
@@ -68,16 +66,30 @@ def _differences(runs: Sequence[Run], labels: Sequence[str]) -> str:
     )
 
 
+def _differs(kinds: Sequence[str], values: Sequence[Any]) -> bool:
+    """Whether some runs that can have a setting have it differently: one kind of run lacks settings of another's."""
+    runs = list(zip(kinds, values, strict=True))
+    return any(
+        a != b and (kind == other or (a is not None and b is not None)) for kind, a in runs for other, b in runs
+    )
+
+
 def _said(value: Any) -> str:
-    """A setting as it stands in config.json; a dash where a run has no such setting."""
-    return "&ndash;" if value is None else escape(value if isinstance(value, str) else json.dumps(value))
+    """A setting as one reads it; a dash where there is none."""
+    if value is None or value == []:
+        return "&ndash;"
+    said = ", ".join(map(str, value)) if isinstance(value, list) else value
+    return escape(said if isinstance(said, str) else json.dumps(said))
 
 
-def _content(run: Run, results: "xarray.Dataset", folder: Path, number: int) -> str:
+def _part(label: str, run: Run, folder: Path, number: int) -> tuple[str, str]:
+    """A run's question, and its answer with its main picture and the way to its page."""
+    results = run.results()
     link = quote(Path(os.path.relpath(run.report.resolve(), folder.resolve())).as_posix())
-    return (
-        f'<p>{plain(answer(results))}</p><figure class="still">{_picture(run, results, number)}</figure>'
-        f'<p><a href="{escape(link)}">Its page</a>, with every picture and its numbers.</p>'
+    return plain(question(results)), (
+        f"<p><small>{escape(label)}</small></p><p>{plain(answer(results))}</p>"
+        f'<figure class="still">{_picture(run, results, number)}</figure>'
+        f'<p><small><a href="{escape(link)}">Its page</a>, with every picture and its numbers</small></p>'
     )
 
 
