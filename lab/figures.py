@@ -1,4 +1,4 @@
-"""Figures: static pictures of a run, PNG and SVG, drawn from its folder without JAX.
+"""Figures: static pictures of a run, PNG, SVG and PDF, drawn from its folder without JAX.
 
 Each function takes results and gives a chart whose title says what these results show, or that they cannot say.
 """
@@ -25,7 +25,7 @@ SCALE = 2  # of the PNGs: sharp on the screens of today
 
 
 def draw(run: Run) -> list[Path]:
-    """Writes every figure of a run to `run.figures`, as <name>.png and <name>.svg; returns their paths.
+    """Writes every figure of a run to `run.figures`, as <name>.png, .svg and .pdf; returns their paths.
 
     Raises: DataError if the run's results are missing or damaged; OSError naming the file that cannot be written.
     """
@@ -37,6 +37,7 @@ def draw(run: Run) -> list[Path]:
     for name, figure in _figures(results).items():
         svg = vl_convert.vegalite_to_svg(figure(results).to_dict(validate=False), vl_version=vega_lite_version())
         content = {"svg": svg.encode(), "png": vl_convert.svg_to_png(svg, scale=SCALE)}
+        content["pdf"] = vl_convert.svg_to_pdf(svg)
         for kind, of_kind in content.items():
             paths.append(run.figures / f"{name}.{kind}")
             write_bytes(paths[-1], of_kind)

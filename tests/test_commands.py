@@ -87,7 +87,7 @@ def test_compare_says_what_it_found_and_where(compared):
     (made,) = (folder / "runs").iterdir()
     assert f"runs/{made.name}" in done.stdout
     kinds = {path.suffix for path in (made / "figures").iterdir()}
-    assert kinds == {".png", ".svg"}
+    assert kinds == {".png", ".svg", ".pdf"}
     assert {path.name for path in made.iterdir()} == {
         "config.json",
         "environment.json",
@@ -294,6 +294,7 @@ def test_a_stopped_run_goes_on_to_its_end_and_no_further(copy):
         "network.npz",
         "results.nc",
         "figures",
+        "report.html",
     }
     again = run("train", "--resume", copy, cwd=copy.parent.parent)
     assert again.returncode == 2

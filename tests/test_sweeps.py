@@ -185,7 +185,7 @@ def test_a_sweep_is_drawn_and_printed(swept, tmp_path):
     run.save_results(swept)
     drawn = lab.draw(run)
     assert {path.name for path in drawn} == {
-        f"{name}.{kind}" for name in ("standings", "tuning", "progress") for kind in ("png", "svg")
+        f"{name}.{kind}" for name in ("standings", "tuning", "progress") for kind in ("png", "svg", "pdf")
     }
     for figure in figures.SWEEP:
         figure(swept).to_dict()  # altair checks it against the schema
