@@ -7,7 +7,11 @@ const drawn = places.map((place) => vegaEmbed(place, { ...page.specs[place.id], 
 
 // -- choices --
 
-const rowsOf = ({ data }) => data.flatMap((name) => page.datasets[name]);
+/** The rows that are a chart's own. */
+function rowsOf({ data, where }) {
+  const own = (row) => Object.entries(where).every(([name, value]) => row[name] === value);
+  return data.flatMap((name) => page.datasets[name]).filter(own);
+}
 const known = places.map(({ id }) => {
   const of = page.specs[id].usermeta;
   return new Set(of.link ? rowsOf(of).map((row) => row[of.link]) : []);
@@ -102,8 +106,7 @@ function apart(row) {
 }
 /** All rows of a chart, at every stage, as CSV. */
 function csv(of) {
-  const own = rowsOf(of).filter((row) => Object.entries(of.where).every(([name, value]) => row[name] === value));
-  const rows = own.flatMap(apart);
+  const rows = rowsOf(of).flatMap(apart);
   const names = [...new Set(rows.flatMap(Object.keys))];
   const cell = (value) => (/[",\n]/.test(value ?? "") ? `"${String(value).replaceAll('"', '""')}"` : (value ?? ""));
   return [names, ...rows.map((row) => names.map((name) => row[name]))].map((row) => row.map(cell).join(",")).join("\n") + "\n";
