@@ -14,14 +14,13 @@ FADED = 0.1  # of its opacity a mark keeps when another is chosen
 def fitted(
     chart: Any,
     *,
-    height: int | None = 230,
+    height: int = 230,
     title: Any = None,
     link: str = "",
     where: Mapping[str, Any] | None = None,
     params: Iterable[Spec] = (),
-    step: int = 21,
 ) -> Spec:
-    """A chart as a page draws it; `height` None: so many pixels to a row as `step` says.
+    """A chart as a page draws it.
 
     `link` names the field of its rows by which they are chosen: marks of others fade. The page reads that, and which
     rows are the chart's own numbers (those that are as `where` says), from `usermeta`.
@@ -36,9 +35,9 @@ def fitted(
     chosen = {one["name"]: one for one in [{"name": "focus", "value": ALL}, *params]}
     return spec | {
         "width": "container",
-        "height": {"step": step} if height is None else height,
+        "height": height,
         "autosize": {"type": "fit-x", "contains": "padding"},
-        "background": None,
+        "background": "transparent",
         "params": list(chosen.values()),
         "config": look(),
         "usermeta": {"link": link, "where": dict(where or {}), "data": sorted(_sources(spec))},

@@ -204,20 +204,20 @@ def _lines(picture: Picture, results: "xarray.Dataset", keys: list[str]) -> alt.
     else:
         order = [_word(value) for value in values]
         x = alt.X("x:O", title=picture.x_title, sort=order, axis=alt.Axis(labelAngle=0, grid=False))
-    base = alt.Chart().transform_filter("isValid(datum.mean)").encode(x=x, **_colour(keys))
+    channels = _colour(keys)
+    base = alt.Chart().transform_filter("isValid(datum.mean)").encode(x=x, **channels)
     floor = _floor(picture, results)
-    spanned = base.transform_filter("isValid(datum.low)").transform_calculate(bottom=f"max(datum.low, {floor!r})")
+    undashed = alt.Chart().transform_filter("isValid(datum.mean)").encode(x=x, color=channels["color"])
+    spanned = undashed.transform_filter("isValid(datum.low)").transform_calculate(bottom=f"max(datum.low, {floor!r})")
     y = _value_axis(picture, "mean", alt.Y)
     interpolation = "step-after" if picture.steps else "linear"
     layers = [
-        spanned.mark_area(opacity=0.14, clip=True).encode(
-            y=_value_axis(picture, "bottom", alt.Y), y2="high:Q", strokeDash=alt.value(SOLID)
-        ),
+        spanned.mark_area(opacity=0.14, clip=True).encode(y=_value_axis(picture, "bottom", alt.Y), y2="high:Q"),
         base.mark_line(strokeWidth=2, interpolate=interpolation).encode(y=y),
     ]
     if len(values) <= 40:
         layers.append(
-            base.mark_circle(size=30, opacity=1).encode(y=y, strokeDash=alt.value(SOLID), tooltip=_tooltip(picture))
+            undashed.mark_circle(size=30, opacity=1).encode(y=y, tooltip=_tooltip(picture))
         )
     if picture.beside:
         dotted = base.transform_filter(f"isValid(datum.beside) && datum.beside > {floor!r}").mark_line(

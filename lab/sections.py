@@ -84,11 +84,10 @@ def declared(picture: Picture, results: "xarray.Dataset") -> Section:
     specs = {
         f"{name}-{place}" if len(panels) > 1 else name: links.fitted(
             pictures.chart(picture, results, source=name, panel=panel if picture.panels else None),
-            height=230 if picture.kind == "lines" else None,
+            height=_height(picture, results),
             title={"text": panel} if panel else None,
             link=link,
             where={"panel": panel} if panel else None,
-            step=24 if picture.kind == "heat" else 21,
         )
         for place, panel in enumerate(panels)
     }
@@ -103,6 +102,15 @@ def declared(picture: Picture, results: "xarray.Dataset") -> Section:
     return Section(picture.headline, " ".join(filter(None, said)), specs, {name: rows}, entries, grid)
 
 
+def _height(picture: Picture, results: "xarray.Dataset") -> int:
+    """As many pixels as there are rows, or dots in a row, to hold."""
+    if picture.kind == "lines":
+        return 230
+    if picture.kind == "heat":
+        return 24 * results.sizes[picture.by]
+    return results.sizes[picture.x] * max(21, 10 * (results.sizes[picture.by] if picture.by else 1))
+
+
 def _slug(name: str) -> str:
     """A name as the place of a chart, and in the names of files.
 
@@ -115,8 +123,8 @@ def _slug(name: str) -> str:
 def _sweep(results: "xarray.Dataset") -> list[Section]:
     rows = tallies.ranking_rows(results)
     titles = [row["title"] for row in rows]
-    standings = links.fitted(races.ranking(titles), height=None, link="title")
-    tuning = links.fitted(races.tuning(titles), height=None, link="title")
+    standings = links.fitted(races.ranking(titles), height=21 * len(titles), link="title")
+    tuning = links.fitted(races.tuning(titles), height=21 * len(titles), link="title")
     first = Section(
         " ".join(ranking.answer(results)[:2]),
         f"{spans(results)} Dots: networks. Compared pairwise by seed, corrected for their number (Holm).",

@@ -231,7 +231,7 @@ const bright = async (id) => {
   const found = new Set();
   for (const one of marks(view.scenegraph().root)) {
     const key = one.datum?.[spec.usermeta.link];
-    if (key && (one.opacity ?? 1) > 0.12) found.add(key);
+    if (key && !one.items && (one.opacity ?? 1) > 0.12) found.add(key);
   }
   return [...found].sort();
 };
