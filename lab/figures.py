@@ -38,9 +38,9 @@ def draw(run: Run) -> list[Path]:
         svg = vl_convert.vegalite_to_svg(figure(results).to_dict(validate=False), vl_version=vega_lite_version())
         content = {"svg": svg.encode(), "png": vl_convert.svg_to_png(svg, scale=SCALE)}
         content["pdf"] = vl_convert.svg_to_pdf(svg)
-        for kind, of_kind in content.items():
-            paths.append(run.figures / f"{name}.{kind}")
-            write_bytes(paths[-1], of_kind)
+        for suffix, written in content.items():
+            paths.append(run.figures / f"{name}.{suffix}")
+            write_bytes(paths[-1], written)
     return paths
 
 

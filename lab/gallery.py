@@ -30,7 +30,9 @@ def write_gallery(runs: Sequence[Run], path: Path) -> Path:
     Raises: DataError if results or a figure of a run are missing.
     """
     labels = _labels(runs)
-    parts = [_part(label, run, path.parent, number) for number, (label, run) in enumerate(zip(labels, runs, strict=True))]
+    parts = [
+        _part(label, run, path.parent, number) for number, (label, run) in enumerate(zip(labels, runs, strict=True))
+    ]
     main = f"{_differences(runs, labels)}<div class='runs'>{sections(parts)}</div>"
     header = "<p>What was done differently in each, and what each found.</p>"
     write_bytes(path, document(f"{len(runs)} runs", name="side by side", header=header, main=main).encode())
@@ -69,9 +71,7 @@ def _differences(runs: Sequence[Run], labels: Sequence[str]) -> str:
 def _differs(kinds: Sequence[str], values: Sequence[Any]) -> bool:
     """Whether some runs that can have a setting have it differently: one kind of run lacks settings of another's."""
     runs = list(zip(kinds, values, strict=True))
-    return any(
-        a != b and (kind == other or (a is not None and b is not None)) for kind, a in runs for other, b in runs
-    )
+    return any(a != b and (kind == other or (a is not None and b is not None)) for kind, a in runs for other, b in runs)
 
 
 def _said(value: Any) -> str:

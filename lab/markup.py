@@ -42,10 +42,8 @@ def legend(entries: Mapping[str, Style], *, first: str = "", every: bool = False
 
 
 def _choice(key: str, label: str, *, pressed: bool = False) -> str:
-    first = " data-first" if pressed else ""
-    return (
-        f'<button type="button" data-focus="{escape(key)}" aria-pressed="{str(pressed).lower()}"{first}>{label}</button>'
-    )
+    state = 'aria-pressed="true" data-first' if pressed else 'aria-pressed="false"'
+    return f'<button type="button" data-focus="{escape(key)}" {state}>{label}</button>'
 
 
 def chooser(keys: Iterable[str]) -> str:

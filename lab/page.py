@@ -13,7 +13,9 @@ Spec = dict[str, Any]
 # Nothing may be fetched; what runs is what the page holds. Vega compiles its expressions, hence 'unsafe-eval'.
 SCRIPTS = "script-src 'unsafe-inline' 'unsafe-eval'; "
 POLICY = "default-src 'none'; {scripts}style-src 'unsafe-inline'; img-src data:"
-UNSCRIPTED = "<noscript><p>The pictures need JavaScript; the words do not, and the folder figures/ holds them.</p></noscript>"
+UNSCRIPTED = (
+    "<noscript><p>The pictures need JavaScript; the words do not, and the folder figures/ holds them.</p></noscript>"
+)
 
 
 def document(title: str, *, name: str, header: str, main: str, bar: str = "", style: str = "", script: str = "") -> str:

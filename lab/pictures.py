@@ -216,9 +216,7 @@ def _lines(picture: Picture, results: "xarray.Dataset", keys: list[str]) -> alt.
         base.mark_line(strokeWidth=2, interpolate=interpolation).encode(y=y),
     ]
     if len(values) <= 40:
-        layers.append(
-            undashed.mark_circle(size=30, opacity=1).encode(y=y, tooltip=_tooltip(picture))
-        )
+        layers.append(undashed.mark_circle(size=30, opacity=1).encode(y=y, tooltip=_tooltip(picture)))
     if picture.beside:
         dotted = base.transform_filter(f"isValid(datum.beside) && datum.beside > {floor!r}").mark_line(
             strokeWidth=1.5, opacity=0.9
@@ -240,7 +238,7 @@ def _dots(picture: Picture, results: "xarray.Dataset", keys: list[str]) -> alt.L
     order = [_word(value) for value in results[picture.x].values]
     bare = alt.Axis(ticks=False, domain=False, grid=True, labelLimit=260, labelPadding=6)
     title = picture.x_title or None
-    offset = {} if keys == [""] else {"yOffset": alt.YOffset("key:N", sort=keys)}
+    offset: dict[str, Any] = {} if keys == [""] else {"yOffset": alt.YOffset("key:N", sort=keys)}
     base = alt.Chart().transform_filter("isValid(datum.mean)")
     base = base.encode(y=alt.Y("x:N", sort=order, title=title, axis=bare), **offset)
     channels = _colour(keys)

@@ -236,8 +236,8 @@ def resumed_run(path: Path, kind: str, settings: Any, *, command: str = "") -> I
     Raises: InputError if it is no such run, is complete, is still going on, or was begun with other settings.
     """
     run = Run(path)
-    if differing := differing([begun_with(path, kind), _as_json(asdict(settings))]):
-        said = "; ".join(f"{field}: {old!r} in the run, {new!r} now" for field, (old, new) in differing.items())
+    if changed := differing([begun_with(path, kind), _as_json(asdict(settings))]):
+        said = "; ".join(f"{field}: {old!r} in the run, {new!r} now" for field, (old, new) in changed.items())
         raise InputError(f"{path} was begun with other settings ({said}). Resume it as it was, or start a new run.")
     with _taken_up(run, command or f"python -m lab {kind}"):
         yield run

@@ -1,8 +1,6 @@
-"""Sections: what a page says and shows of a run, whatever its kind: question, answer, and a section for each picture."""
+"""Sections: what a page says and shows of a run, whatever its kind: question, answer, a section for each picture."""
 
 import re
-from collections.abc import Callable
-from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
 from lab import curves, headlines, legend, links, pictures, races, ranking, series, story, tallies
@@ -64,7 +62,9 @@ def sections(results: "xarray.Dataset") -> list[Section]:
 
 def facts(results: "xarray.Dataset") -> dict[str, str]:
     """Method and data."""
-    found = {name: str(results.attrs[name]) for name in ("data", "method", "network", "formula") if name in results.attrs}
+    found = {
+        name: str(results.attrs[name]) for name in ("data", "method", "network", "formula") if name in results.attrs
+    }
     if "recipe" in results.attrs:
         found["training"] = str(results.attrs["recipe"])
     if n := results.sizes.get("seed"):

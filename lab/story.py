@@ -209,8 +209,8 @@ def _controls(results: "xarray.Dataset") -> str:
     return (
         f"{buttons(_styled(legend.table_keys(results), results), first=first_focus(results), every=True)}"
         f'<p class="slider"><label for="temperature">Temperature</label><input type="range" id="temperature" '
-        f'name="temperature" autocomplete="off" min="0" max="{len(at) - 1}" step="1" value="{place}" list="temperatures" '
-        f'aria-valuetext="{at[place]:g}"><output for="temperature">{at[place]:g}</output>'
+        f'name="temperature" autocomplete="off" min="0" max="{len(at) - 1}" step="1" value="{place}" '
+        f'list="temperatures" aria-valuetext="{at[place]:g}"><output for="temperature">{at[place]:g}</output>'
         f'<datalist id="temperatures">{options}</datalist></p>'
     )
 

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray
 
 import lab
+from lab.runs import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["--seeds", "1", "--stages", "0,20", "--examples", "100", "--temperatures", "0.1,1"]
@@ -114,11 +116,19 @@ def test_report_redraws_without_jax(compared, tmp_path):
     assert {p.name for p in (copy / "figures").iterdir()} == {p.name for p in (made / "figures").iterdir()}
 
 
-def test_several_runs_are_redrawn_and_shown_side_by_side_without_jax(compared, tmp_path):
-    folder, _ = compared
-    (made,) = (folder / "runs").iterdir()
-    first, second = (shutil.copytree(made, tmp_path / "runs" / name) for name in ("first", "second"))
-    (second / "report.html").unlink()
+def test_several_runs_are_redrawn_and_shown_side_by_side_without_jax(tmp_path):
+    values = np.linspace(0.1, 0.9, 4)[:, None] + np.zeros((2, 1, 3))
+    results = xarray.Dataset(
+        {"loss": (("seed", "epoch", "split"), 2 - values), "accuracy": (("seed", "epoch", "split"), values)},
+        coords={"seed": [0, 1], "epoch": np.arange(4), "split": ["train", "validation", "test"]},
+        attrs={"data": "digits", "network": "784-100-10 relu", "recipe": "sgd"},
+    )
+    first, second = tmp_path / "runs/first", tmp_path / "runs/second"
+    for path in (first, second):
+        path.mkdir(parents=True)
+        lab.Run(path).save_results(results)
+        write_json(path / "config.json", {"kind": "train", "epochs": 3, "out": path.name})
+        write_json(path / "environment.json", {})
     (tmp_path / "runs/notes").mkdir()  # something that is no run
     (tmp_path / "nojax").mkdir()
     for name in ("jax", "optax", "jaxlib"):
@@ -133,7 +143,8 @@ def test_several_runs_are_redrawn_and_shown_side_by_side_without_jax(compared, t
     assert (tmp_path / "shown").read_text().strip() == gallery.as_uri()
     text = gallery.read_text()
     assert re.findall(r'<a href="([^"]+)"', text) == ["first/report.html", "second/report.html"]  # each once
-    assert (second / "report.html").exists() and "All were made with the same settings." in text
+    assert (second / "report.html").exists() and (second / "figures/learning.pdf").exists()
+    assert "All were made with the same settings." in text
 
 
 def test_train_keeps_a_network_that_learns(tmp_path):

@@ -115,7 +115,9 @@ def test_charts_of_pages_are_valid_vega_lite(study, change):
     import altair as alt
 
     for picture in pictures.declared(study):
-        for spec in sections.declared(picture._replace(**change) if picture.kind == "lines" else picture, study).specs.values():
+        for spec in sections.declared(
+            picture._replace(**change) if picture.kind == "lines" else picture, study
+        ).specs.values():
             alt.LayerChart.from_dict(spec)  # checked against the schema
 
 
@@ -146,7 +148,8 @@ async function act() {
   document.activeElement.click(); await settle(); result.evil = [await alone(), ...chosen()];
   await type("Escape"); result.escape = [await alone(), ...chosen()];
   const list = document.getElementById("focus"); list.value = "ramp";
-  list.dispatchEvent(new Event("change", { bubbles: true })); await settle(); result.list = [await alone(), ...chosen()];
+  list.dispatchEvent(new Event("change", { bubbles: true })); await settle();
+  result.list = [await alone(), ...chosen()];
   document.querySelector("#ends .mark-symbol path").dispatchEvent(new MouseEvent("click", { bubbles: true }));
   await settle(); result.mark = [await alone(), ...chosen()];
   for (const button of document.querySelectorAll("#slopes-1 + .take button")) button.click();
@@ -227,7 +230,9 @@ def test_numbers_and_pictures_can_be_taken_away(used, study):
 @pytest.mark.browser
 @needs_browser
 def test_a_page_opens_as_its_address_says(path, tmp_path):
-    act = "async function act() { await Promise.all(drawn); await settle(); await finish({ all: await bright('all') }); }"
+    act = (
+        "async function act() { await Promise.all(drawn); await settle(); await finish({ all: await bright('all') }); }"
+    )
     result, console = opened(path, tmp_path, act=act, fragment="#focus=ramp")
     assert console == [] and result["all"] == ["ramp"]
 
@@ -293,4 +298,3 @@ def test_a_training_has_a_page(tmp_path):
     assert "After 3 epochs 91.2 [88.7, 93.7] % of the test images are read rightly." in page.words
     assert list(page.content["specs"]) == ["loss", "accuracy"] and "784-100-10 relu" in page.words
     assert [a["data-focus"] for tag, a in page.elements if tag == "button"] == ["train", "validation", "test"]
-
