@@ -31,7 +31,7 @@ def fitted(
             _fade(unit, link)
         for axis in _axes(unit):
             if "labelLimit" in axis:  # names leave half of a narrow place to the marks
-                axis["labelLimit"] = {"expr": f"min({axis['labelLimit']}, 0.42 * containerSize()[0])"}
+                axis["labelLimit"] = {"expr": f"min({axis['labelLimit']}, 0.5 * containerSize()[0])"}
     chosen = {one["name"]: one for one in [{"name": "focus", "value": ALL}, *params]}
     return spec | {
         "width": "container",
@@ -97,7 +97,8 @@ def _axes(unit: Spec) -> Iterator[Spec]:
 
 
 def _fade(unit: Spec, link: str) -> None:
-    mark = unit["mark"] if isinstance(unit["mark"], dict) else {}
+    mark = unit["mark"] = unit["mark"] if isinstance(unit["mark"], dict) else {"type": unit["mark"]}
+    mark["cursor"] = "pointer"  # a click chooses it
     encoding = unit.setdefault("encoding", {})
     before = encoding.get("opacity", {"value": mark.get("opacity", 1)})
     earlier = before.get("condition", [])

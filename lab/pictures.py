@@ -99,7 +99,7 @@ def rows(picture: Picture, results: "xarray.Dataset") -> Rows:
 def chart(picture: Picture, results: "xarray.Dataset", *, source: str, panel: str | None = None) -> Any:
     """The chart of a picture, its rows being the data named `source`; with `panel` of that panel alone."""
     keys = [_word(value) for value in results[picture.by].values] if picture.by else [""]
-    of = {"lines": _lines, "dots": _dots, "heat": _heat}[picture.kind](picture, results, keys)
+    of: Any = {"lines": _lines, "dots": _dots, "heat": _heat}[picture.kind](picture, results, keys)
     if panel is None:
         return layered(*of.layer, data=data(source))
     filtered = alt.FilterTransform(filter=alt.FieldEqualPredicate(field="panel", equal=panel))
@@ -219,7 +219,7 @@ def _lines(picture: Picture, results: "xarray.Dataset", keys: list[str]) -> alt.
         layers.append(undashed.mark_circle(size=30, opacity=1).encode(y=y, tooltip=_tooltip(picture)))
     if picture.beside:
         dotted = base.transform_filter(f"isValid(datum.beside) && datum.beside > {floor!r}").mark_line(
-            strokeWidth=1.5, opacity=0.9
+            strokeWidth=1.5, opacity=0.9, clip=True
         )
         layers.append(dotted.encode(y=_value_axis(picture, "beside", alt.Y), strokeDash=alt.value([2, 3])))
     return layered(*layers)

@@ -108,7 +108,7 @@ def _height(picture: Picture, results: "xarray.Dataset") -> int:
         return 230
     if picture.kind == "heat":
         return 24 * results.sizes[picture.by]
-    return results.sizes[picture.x] * max(21, 10 * (results.sizes[picture.by] if picture.by else 1))
+    return results.sizes[picture.x] * max(21, 6 + 12 * (results.sizes[picture.by] if picture.by else 1))
 
 
 def _slug(name: str) -> str:
