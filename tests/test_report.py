@@ -240,9 +240,17 @@ const type = async (key) => {
   (document.activeElement ?? document.body).dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
   await settle();
 };
-const blobs = [];
-URL.createObjectURL = (blob) => (blobs.push(blob), "#");
-HTMLAnchorElement.prototype.click = function () { blobs.at(-1).file = this.download; };
+const files = {};  // what is given away: text, or the type of what is none
+Blob = class extends Blob { constructor(parts, given) { super(parts, given); this.written = parts.join(""); } };
+URL.createObjectURL = (blob) => "blob:" + (blob.written ?? `${blob.type} ${blob.size}`);
+HTMLAnchorElement.prototype.click = function () { files[this.download] = this.getAttribute("href").slice(5); };
+/** Pictures are made in real time, and a browser whose time is virtual does not wait for them: it has to be kept busy. */
+const linger = async (done) => {
+  for (let round = 0, sum = 0; round < 60 && !done(); round++) {
+    for (let i = 0; i < 2e7; i++) sum += Math.sqrt(i);
+    await new Promise((next) => setTimeout(next, sum ? 10 : 20));
+  }
+};
 async function finish(result) {
   result.requests = performance.getEntriesByType("resource").map((one) => one.name);
   document.body.innerHTML = "<pre id='result'></pre>";
