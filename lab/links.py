@@ -18,12 +18,14 @@ def fitted(
     title: Any = None,
     link: str = "",
     where: Mapping[str, Any] | None = None,
+    names: Mapping[str, str] | None = None,
     params: Iterable[Spec] = (),
 ) -> Spec:
     """A chart as a page draws it.
 
-    `link` names the field of its rows by which they are chosen: marks of others fade. The page reads that, and which
-    rows are the chart's own numbers (those that are as `where` says), from `usermeta`.
+    `link` names the field of its rows by which they are chosen: marks of others fade. `where` says which rows are the
+    chart's own numbers, `names` what their fields are called when they are taken away ("": left out). The page reads all
+    that from `usermeta`.
     """
     spec = chart.to_dict(validate=False)  # the tests do that, once for all
     for unit in _units(spec):
@@ -40,7 +42,7 @@ def fitted(
         "background": "transparent",
         "params": list(chosen.values()),
         "config": look(),
-        "usermeta": {"link": link, "where": dict(where or {}), "data": sorted(_sources(spec))},
+        "usermeta": {"link": link, "where": where or {}, "names": names or {}, "data": sorted(_sources(spec))},
         **({"title": title} if title else {}),
     }
 

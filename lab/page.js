@@ -107,9 +107,10 @@ function apart(row) {
 /** All rows of a chart, at every stage, as CSV. */
 function csv(of) {
   const rows = rowsOf(of).flatMap(apart);
-  const names = [...new Set(rows.flatMap(Object.keys))];
+  const names = [...new Set(rows.flatMap(Object.keys))].filter((name) => of.names[name] !== "");
+  const heads = names.map((name) => of.names[name] ?? name);
   const cell = (value) => (/[",\n]/.test(value ?? "") ? `"${String(value).replaceAll('"', '""')}"` : (value ?? ""));
-  return [names, ...rows.map((row) => names.map((name) => row[name]))].map((row) => row.map(cell).join(",")).join("\n") + "\n";
+  return [heads, ...rows.map((row) => names.map((name) => row[name]))].map((row) => row.map(cell).join(",")).join("\n") + "\n";
 }
 /** A chart as it is now, black on white, with the legend that the page writes over it. */
 async function svg(i) {

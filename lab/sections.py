@@ -81,6 +81,7 @@ def declared(picture: Picture, results: "xarray.Dataset") -> Section:
     """A picture that the results declare, each of its panels a chart."""
     name, panels, rows = _slug(picture.name), pictures.panels(picture, results), pictures.rows(picture, results)
     link = "key" if picture.by else "x" if picture.kind == "dots" else ""
+    names = {"panel": picture.panels, "key": picture.by, "x": picture.x, "beside": picture.beside}
     specs = {
         f"{name}-{place}" if len(panels) > 1 else name: links.fitted(
             pictures.chart(picture, results, source=name, panel=panel if picture.panels else None),
@@ -88,6 +89,7 @@ def declared(picture: Picture, results: "xarray.Dataset") -> Section:
             title={"text": panel} if panel else None,
             link=link,
             where={"panel": panel} if panel else None,
+            names=names,
         )
         for place, panel in enumerate(panels)
     }

@@ -216,8 +216,8 @@ def test_numbers_and_pictures_can_be_taken_away(used, study):
     measured = study["slope"].sel(stage="end").mean("seed")
     assert len(rows) == measured.size
     for row in rows:
-        mean = float(measured.sel(objective=row["key"], step=int(row["x"])))
-        assert float(row["mean"]) == pytest.approx(mean, rel=1e-3) and row["n"] == "3" and row["panel"] == "end"
+        mean = float(measured.sel(objective=row["objective"], step=int(row["step"])))
+        assert float(row["mean"]) == pytest.approx(mean, rel=1e-3) and row["n"] == "3" and row["stage"] == "end"
     kind, size = png.split()
     assert kind == "image/png" and int(size) > 5000
     for name in ("cross_entropy", "ramp", "&lt;script&gt;"):

@@ -244,7 +244,7 @@ const files = {};  // what is given away: text, or the type of what is none
 Blob = class extends Blob { constructor(parts, given) { super(parts, given); this.written = parts.join(""); } };
 URL.createObjectURL = (blob) => "blob:" + (blob.written ?? `${blob.type} ${blob.size}`);
 HTMLAnchorElement.prototype.click = function () { files[this.download] = this.getAttribute("href").slice(5); };
-/** Pictures are made in real time, and a browser whose time is virtual does not wait for them: it has to be kept busy. */
+/** Pictures are made in real time; a browser whose time is virtual waits for them only while it is kept busy. */
 const linger = async (done) => {
   for (let round = 0, sum = 0; round < 60 && !done(); round++) {
     for (let i = 0; i < 2e7; i++) sum += Math.sqrt(i);
