@@ -63,6 +63,7 @@ def main(settings: Settings) -> None:
             results = lab.sweep(sweep, data, run, progress=advance, say=console.print, stop=stop)
         run.save_results(results)
         lab.draw(run)
+        lab.write_report(run)
 
     lab.show_sweep(run, console)
 

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from lab.evaluation import evaluate_together as evaluate_together
     from lab.figures import draw as draw
     from lab.findings import summarise as summarise
+    from lab.gallery import write_gallery as write_gallery
     from lab.gradients import cotangents as cotangents
     from lab.gradients import gram as gram
     from lab.gradients import objective_gradients as objective_gradients
@@ -144,6 +145,7 @@ _HOME = {
     "evaluation": "evaluate evaluate_together",
     "figures": "draw",
     "findings": "summarise",
+    "gallery": "write_gallery",
     "gradients": "cotangents gram objective_gradients",
     "labels": "from_one_hot",
     "landscape": "filter_normalised line line_derivatives plane principal_plane random_direction slice_values",

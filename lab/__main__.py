@@ -18,7 +18,7 @@ from rich.console import Console
 import lab
 from lab.console import cli, interruptible, progress, read_again
 from lab.errors import InputError
-from lab.runs import Run, begun_with
+from lab.runs import Run, begun_with, runs_at
 from lab.settings import CompareSettings, DoctorSettings, ShowSettings, SweepCommand, TrainCommand, restored
 
 
@@ -54,8 +54,9 @@ def train(command: TrainCommand) -> None:
         run.save_results(results)
         with console.status("drawing"):
             lab.draw(run)
+            lab.write_report(run)
     console.print(lab.learning_table(results))
-    console.print(f"Results: {run.path}", markup=False)
+    console.print(f"Results: {run.path}\nThe page: {run.report}", markup=False, soft_wrap=True)
 
 
 def sweep(command: SweepCommand) -> None:
@@ -70,6 +71,7 @@ def sweep(command: SweepCommand) -> None:
         run.save_results(results)
         with console.status("drawing"):
             lab.draw(run)
+            lab.write_report(run)
     lab.show_sweep(run, console)
 
 
@@ -88,18 +90,35 @@ def _run(kind: str, settings: Any, resume: Path | None) -> AbstractContextManage
     return lab.lasting_run(settings.out, kind, settings, lab.describe(precision="default"))
 
 
-def report(run: tyro.conf.Positional[Path]) -> None:
-    """Redraw a run's pictures and page from its folder, without JAX and without training.
+def report(run: tyro.conf.Positional[tuple[Path, ...]], out: Path | None = None, open: bool = False) -> None:
+    """Redraw pictures and pages of runs from their folders, without JAX and without training; compare several.
+
+    Several runs also get a page that shows them side by side: gallery.html in the folder that holds them all.
 
     Args:
-        run: the run's folder, as in runs/20261123-120000-compare
+        run: the run's folder, as in runs/20261123-120000-compare; several, or a folder of runs, for a gallery
+        out: the file of the gallery, if it is to lie elsewhere
+        open: show the page in the browser
     """
-    found = Run(run)
-    drawn = lab.draw(found)
-    if found.config()["kind"] == "compare":
-        drawn.append(lab.write_report(found))
-    for path in drawn:
-        print(path)
+    if not run:
+        raise InputError("report needs the folder of a run, as in runs/20261123-120000-compare. See the runs/ folder.")
+    found = list({one.path.resolve(): one for path in run for one in runs_at(path)}.values())
+    if out is not None and len(found) < 2:
+        raise InputError(f"--out is for the gallery of several runs; got one, {found[0].path}, whose page lies in it.")
+    for one in found:
+        drawn = [*lab.draw(one), lab.write_report(one)]
+        for path in drawn if len(found) == 1 else drawn[-1:]:
+            print(path)
+    page = found[0].report
+    if len(found) > 1:
+        from lab.gallery import gallery_place
+
+        page = lab.write_gallery(found, out or gallery_place(found))
+        print(f"The gallery: {page}")
+    if open:
+        import webbrowser
+
+        webbrowser.open(page.resolve().as_uri())
 
 
 def check(objective: tyro.conf.Positional[str]) -> None:
@@ -131,9 +150,11 @@ def show(settings: ShowSettings) -> None:
     with lab.new_run(settings.out, "show", settings, lab.describe(precision="highest")) as run:
         run.save_results(results)
         drawn = lab.draw(run)
+        lab.write_report(run)
     console.print(lab.portrait_table(results))
     for path in drawn:
         console.print(str(run.figures / path.name), markup=False, soft_wrap=True)
+    console.print(f"The page: {run.report}", markup=False, soft_wrap=True)
 
 
 def list_(

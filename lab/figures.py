@@ -1,4 +1,4 @@
-"""Figures: static pictures of a run, PNG and SVG, drawn from its folder without JAX.
+"""Figures: static pictures of a run, PNG, SVG and PDF, drawn from its folder without JAX.
 
 Each function takes results and gives a chart whose title says what these results show, or that they cannot say.
 """
@@ -12,7 +12,7 @@ import altair as alt
 import numpy as np
 
 from lab import charts, curves, grids, headlines, legend, races, series, tallies
-from lab.frame import intervals, spans, titled
+from lab.frame import intervals, kind, spans, titled
 from lab.pictures import Picture, declared, faceted, rows
 from lab.quantities import COLUMNS
 from lab.ranking import answer
@@ -25,7 +25,7 @@ SCALE = 2  # of the PNGs: sharp on the screens of today
 
 
 def draw(run: Run) -> list[Path]:
-    """Writes every figure of a run to `run.figures`, as <name>.png and <name>.svg; returns their paths.
+    """Writes every figure of a run to `run.figures`, as <name>.png, .svg and .pdf; returns their paths.
 
     Raises: DataError if the run's results are missing or damaged; OSError naming the file that cannot be written.
     """
@@ -37,10 +37,16 @@ def draw(run: Run) -> list[Path]:
     for name, figure in _figures(results).items():
         svg = vl_convert.vegalite_to_svg(figure(results).to_dict(validate=False), vl_version=vega_lite_version())
         content = {"svg": svg.encode(), "png": vl_convert.svg_to_png(svg, scale=SCALE)}
-        for kind, of_kind in content.items():
-            paths.append(run.figures / f"{name}.{kind}")
-            write_bytes(paths[-1], of_kind)
+        content["pdf"] = vl_convert.svg_to_pdf(svg)
+        for suffix, written in content.items():
+            paths.append(run.figures / f"{name}.{suffix}")
+            write_bytes(paths[-1], written)
     return paths
+
+
+def names(results: "xarray.Dataset") -> list[str]:
+    """The names of a run's figures, the chief one first."""
+    return list(_figures(results))
 
 
 def vega_lite_version() -> str:
@@ -292,14 +298,9 @@ PORTRAIT: Sequence[Callable[["xarray.Dataset"], alt.TopLevelMixin]] = (portrait,
 
 def _figures(results: "xarray.Dataset") -> dict[str, Callable[["xarray.Dataset"], Any]]:
     """The figures of a run by their names, by what its results hold."""
-    if "pictures" in results.attrs:
+    if kind(results) == "study":
         return {one.name: partial(_declared, one) for one in declared(results)}
-    if "tuning" in results:
-        chosen = SWEEP
-    elif "epoch" in results.dims:
-        chosen = LEARNING
-    else:
-        chosen = PORTRAIT if "margin" in results.dims else COMPARISON
+    chosen = {"sweep": SWEEP, "train": LEARNING, "show": PORTRAIT, "compare": COMPARISON}[kind(results)]
     return {figure.__name__: figure for figure in chosen}
 
 

@@ -1,7 +1,7 @@
 """The frame of a picture: its finding above it, what is drawn, where it comes from, and what its bands are."""
 
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import altair as alt
 
@@ -11,6 +11,17 @@ from lab.series import Rows
 
 if TYPE_CHECKING:
     import xarray
+
+
+def kind(results: "xarray.Dataset") -> Literal["study", "sweep", "train", "show", "compare"]:
+    """What made the results: a study, or the command of that name."""
+    if "pictures" in results.attrs:
+        return "study"
+    if "tuning" in results:
+        return "sweep"
+    if "epoch" in results.dims:
+        return "train"
+    return "show" if "margin" in results.dims else "compare"
 
 
 def intervals(results: "xarray.Dataset") -> str:

@@ -99,9 +99,9 @@ def rows(picture: Picture, results: "xarray.Dataset") -> Rows:
 def chart(picture: Picture, results: "xarray.Dataset", *, source: str, panel: str | None = None) -> Any:
     """The chart of a picture, its rows being the data named `source`; with `panel` of that panel alone."""
     keys = [_word(value) for value in results[picture.by].values] if picture.by else [""]
-    of = {"lines": _lines, "dots": _dots, "heat": _heat}[picture.kind](picture, results, keys)
+    of: Any = {"lines": _lines, "dots": _dots, "heat": _heat}[picture.kind](picture, results, keys)
     if panel is None:
-        return of
+        return layered(*of.layer, data=data(source))
     filtered = alt.FilterTransform(filter=alt.FieldEqualPredicate(field="panel", equal=panel))
     return layered(*of.layer, data=data(source), transform=[filtered])
 
@@ -210,24 +210,22 @@ def _lines(picture: Picture, results: "xarray.Dataset", keys: list[str]) -> alt.
     else:
         order = [_word(value) for value in values]
         x = alt.X("x:O", title=picture.x_title, sort=order, axis=alt.Axis(labelAngle=0, grid=False))
-    base = alt.Chart().transform_filter("isValid(datum.mean)").encode(x=x, **_colour(keys))
+    channels = _colour(keys)
+    base = alt.Chart().transform_filter("isValid(datum.mean)").encode(x=x, **channels)
     floor = _floor(picture, results)
-    spanned = base.transform_filter("isValid(datum.low)").transform_calculate(bottom=f"max(datum.low, {floor!r})")
+    undashed = alt.Chart().transform_filter("isValid(datum.mean)").encode(x=x, color=channels["color"])
+    spanned = undashed.transform_filter("isValid(datum.low)").transform_calculate(bottom=f"max(datum.low, {floor!r})")
     y = _value_axis(picture, "mean", alt.Y)
     interpolation = "step-after" if picture.steps else "linear"
     layers = [
-        spanned.mark_area(opacity=0.14, clip=True).encode(
-            y=_value_axis(picture, "bottom", alt.Y), y2="high:Q", strokeDash=alt.value(SOLID)
-        ),
+        spanned.mark_area(opacity=0.14, clip=True).encode(y=_value_axis(picture, "bottom", alt.Y), y2="high:Q"),
         base.mark_line(strokeWidth=2, interpolate=interpolation).encode(y=y),
     ]
     if len(values) <= 40:
-        layers.append(
-            base.mark_circle(size=30, opacity=1).encode(y=y, strokeDash=alt.value(SOLID), tooltip=_tooltip(picture))
-        )
+        layers.append(undashed.mark_circle(size=30, opacity=1).encode(y=y, tooltip=_tooltip(picture)))
     if picture.beside:
         dotted = base.transform_filter(f"isValid(datum.beside) && datum.beside > {floor!r}").mark_line(
-            strokeWidth=1.5, opacity=0.9
+            strokeWidth=1.5, opacity=0.9, clip=True
         )
         layers.append(dotted.encode(y=_value_axis(picture, "beside", alt.Y), strokeDash=alt.value([2, 3])))
     return layered(*layers)
@@ -246,7 +244,7 @@ def _dots(picture: Picture, results: "xarray.Dataset", keys: list[str]) -> alt.L
     order = [_word(value) for value in results[picture.x].values]
     bare = alt.Axis(ticks=False, domain=False, grid=True, labelLimit=260, labelPadding=6)
     title = picture.x_title or None
-    offset = {} if keys == [""] else {"yOffset": alt.YOffset("key:N", sort=keys)}
+    offset: dict[str, Any] = {} if keys == [""] else {"yOffset": alt.YOffset("key:N", sort=keys)}
     base = alt.Chart().transform_filter("isValid(datum.mean)")
     base = base.encode(y=alt.Y("x:N", sort=order, title=title, axis=bare), **offset)
     channels = _colour(keys)

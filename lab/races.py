@@ -11,7 +11,7 @@ from lab.charts import data
 from lab.palette import DASHED, EXAMPLES, INK, SOLID
 
 BARE = {"ticks": False, "domain": False, "grid": False, "title": None, "labelLimit": 250, "labelPadding": 6}
-VERDICTS = {"better": "#0072B2", "reference": "#000000", "cannot tell": EXAMPLES, "worse": "#D55E00"}
+VERDICTS = {"better": "#0072B2", "reference": INK, "cannot tell": EXAMPLES, "worse": "#D55E00"}
 
 
 def ranking(titles: Sequence[str]) -> alt.LayerChart:

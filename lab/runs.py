@@ -236,8 +236,8 @@ def resumed_run(path: Path, kind: str, settings: Any, *, command: str = "") -> I
     Raises: InputError if it is no such run, is complete, is still going on, or was begun with other settings.
     """
     run = Run(path)
-    if differing := _differing([begun_with(path, kind), _as_json(asdict(settings))]):
-        said = "; ".join(f"{field}: {old!r} in the run, {new!r} now" for field, (old, new) in differing.items())
+    if changed := differing([begun_with(path, kind), _as_json(asdict(settings))]):
+        said = "; ".join(f"{field}: {old!r} in the run, {new!r} now" for field, (old, new) in changed.items())
         raise InputError(f"{path} was begun with other settings ({said}). Resume it as it was, or start a new run.")
     with _taken_up(run, command or f"python -m lab {kind}"):
         yield run
@@ -298,11 +298,25 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _differing(configs: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    """The settings that are not the same in all configs, each with its values."""
+def differing(configs: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
+    """The settings that are not the same in all configs, by their path as in "training.learning_rate", with values."""
     flat = [_flat(config) for config in configs]
     values = {name: [one.get(name) for one in flat] for name in sorted(set().union(*flat))}
     return {name: found for name, found in values.items() if any(value != found[0] for value in found)}
+
+
+def runs_at(path: Path) -> list[Run]:
+    """The run in a folder, or the complete runs in a folder of runs, by name.
+
+    Raises: DataError if there is none.
+    """
+    if Run(path).complete or not path.is_dir():
+        found = [Run(path)]
+    else:
+        found = [run for run in map(Run, sorted(path.iterdir())) if run.complete]
+    if not found or not found[0].complete:
+        raise DataError(f"{path} holds no results.nc, so it is not a run of the lab. See the runs/ folder.")
+    return found
 
 
 def open_runs(pattern: str | Path) -> "xarray.Dataset":
@@ -342,7 +356,7 @@ def open_runs(pattern: str | Path) -> "xarray.Dataset":
         compat="override",
     )
     settings: dict[str, Any] = {}
-    for name, values in _differing(configs).items():
+    for name, values in differing(configs).items():
         numbers = all(isinstance(value, int | float) for value in values)
         settings[f"settings.{name}" if name in joined.variables else name] = (
             "run",

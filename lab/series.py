@@ -40,13 +40,13 @@ def cosine_rows(results: "xarray.Dataset") -> Rows:
     """Cosines between all objectives of the table: one row per stage and pair; n = 0 where a gradient is 0."""
     table = legend.in_table(results)
     titles = [str(title) for title in table["title"].values]
-    labels = legend.numbered(results)
+    labels, keys = legend.numbered(results), legend.keys(table)
     cosine = table["cosine"].transpose("stage", "objective", "other", "seed").values
     alive = np.any(np.isfinite(cosine), axis=(2, 3))
     said = "dead: gradient 0, no direction" if len(titles) > 6 else "dead"
     return [
-        {"stage": stage, "row": labels[i], "column": other, "place": j + 1, "dead": "" if alive[s, i] else said}
-        | {"size": len(titles)}
+        {"stage": stage, "key": keys[i], "row": labels[i], "column": other, "place": j + 1}
+        | {"dead": "" if alive[s, i] else said, "size": len(titles)}
         | interval_of(cosine[s, i, j])
         for s, stage in enumerate(legend.stage_titles(results))
         for i in range(len(titles))
@@ -235,7 +235,7 @@ def staircase_rows(results: "xarray.Dataset") -> Rows:
         largest = 1.3 * np.abs(slopes["expected_error:temperature=0.1"]).max() or 1.0
         slopes["zero_one"] = np.clip(slopes["zero_one"], -largest, largest)
         for curve, family in STAIRCASE_CURVES.items():
-            what = {"stage": stage, "curve": curve, "family": family}
+            what = {"stage": stage, "key": curve.partition(":")[0], "curve": curve, "family": family}
             # Seven digits: with four a nearly level loss would be drawn as a staircase of its own.
             along = {"offset": _list(offset, 5), "value": _list(values[curve], 7)}
             rows.append(what | {"quantity": "value"} | along)
@@ -260,25 +260,25 @@ def difference_rows(results: "xarray.Dataset") -> Rows:
     `still`: weights for which accuracy's is exactly 0; `deviation`: how far cross entropy's are off its gradient.
     """
     measures = {
-        "still": 1 - results["difference_moved_share"],
-        "deviation": results["difference_loss_deviation"],
+        ("zero_one", "still"): 1 - results["difference_moved_share"],
+        ("cross_entropy", "deviation"): results["difference_loss_deviation"],
     }
     return [
-        {"stage": stage, "measure": measure, "h": float(h)}
+        {"stage": stage, "key": key, "measure": measure, "h": float(h)}
         | interval_of(array.isel(stage=s).sel(h=h).values, scale=100.0)
         for s, stage in enumerate(legend.stage_titles(results))
-        for measure, array in measures.items()
+        for (key, measure), array in measures.items()
         for h in results["h"].values
     ]
 
 
 def learning_rows(results: "xarray.Dataset") -> Rows:
     """Loss and accuracy (%) of each part of the data after each epoch, where they are known: means over networks."""
-    scale = {"loss": 1.0, "accuracy": 100.0}
+    scale = {"loss": (1.0, math.inf), "accuracy": (100.0, 100.0)}
     rows = [
         {"measure": name, "split": str(split), "epoch": int(epoch)}
-        | interval_of(results[name].sel(split=split, epoch=epoch).values, scale=factor)
-        for name, factor in scale.items()
+        | interval_of(results[name].sel(split=split, epoch=epoch).values, scale=factor, least=0.0, most=most)
+        for name, (factor, most) in scale.items()
         for split in results["split"].values
         for epoch in results["epoch"].values
     ]

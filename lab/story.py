@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lab import headlines, legend, series
 from lab.findings import summarise
 from lab.frame import intervals, spans
+from lab.markup import Style, boxes, figure, glossary, radio
+from lab.markup import legend as buttons
 from lab.palette import styles
 from lab.quantities import COLUMNS, QUANTITIES
 from lab.statistics import Interval, mean_interval
@@ -98,8 +100,8 @@ def parts(results: "xarray.Dataset") -> list[Part]:
             STAIRCASE.format(digits=digits),
             _figure(
                 headlines.staircase(results),
-                _boxes(
-                    "staircase-error-value", "staircase-loss-value", "staircase-error-slope", "staircase-loss-slope"
+                boxes(
+                    ["staircase-error-value", "staircase-loss-value", "staircase-error-slope", "staircase-loss-slope"]
                 ),
                 "The first network. The weight is the one that cross entropy depends on most; the dashed line is where "
                 "it stands. Smoothed: expected_error at T = 0.1. Slopes are differences of neighbouring points; the "
@@ -112,7 +114,7 @@ def parts(results: "xarray.Dataset") -> list[Part]:
             DIFFERENCES,
             _figure(
                 headlines.differences(results),
-                _boxes("differences"),
+                boxes(["differences"]),
                 f"(f(w + h) &minus; f(w &minus; h)) / 2h at {int(results.attrs['difference_weights'])} weights of each "
                 f"network, drawn at random; cross entropy&rsquo;s is held against its exact gradient. "
                 f"{intervals(results)}",
@@ -124,7 +126,7 @@ def parts(results: "xarray.Dataset") -> list[Part]:
             COSINES,
             _figure(
                 headlines.cosines(results),
-                _boxes("cosines"),
+                boxes(["cosines"]),
                 "Means over the networks; columns are numbered like the rows. Point at a square for its interval.",
                 results,
             ),
@@ -134,7 +136,7 @@ def parts(results: "xarray.Dataset") -> list[Part]:
             MARGINS,
             _figure(
                 headlines.margins(results),
-                _controls(results) + _boxes("margins"),
+                _controls(results) + boxes(["margins"]),
                 "Means over the networks; bins of the hard margin, finer near 0. Grey: share of images.",
                 results,
             ),
@@ -144,8 +146,8 @@ def parts(results: "xarray.Dataset") -> list[Part]:
             TEMPERATURES,
             _figure(
                 headlines.temperatures(results),
-                _key(legend.swept_keys(results), legend.keys(results))
-                + _boxes(*(f"temperatures-{measure}" for measure in (*series.TEMPERATURE_MEASURES, "dead"))),
+                buttons(_styled(legend.swept_keys(results), results))
+                + boxes([f"temperatures-{measure}" for measure in (*series.TEMPERATURE_MEASURES, "dead")]),
                 f"{intervals(results)} What is 0 has no place on a logarithmic axis; bands are cut at its lower end.",
                 results,
             ),
@@ -155,14 +157,14 @@ def parts(results: "xarray.Dataset") -> list[Part]:
             USABLE,
             _figure(
                 headlines.gains(results),
-                _boxes("gains"),
+                boxes(["gains"]),
                 f"Dots: gain on {int(results.attrs['held_out_examples']):,} held-out digits; ticks: on the "
                 f"gradient&rsquo;s own. {spans(results)}",
                 results,
             )
             + _figure(
                 headlines.weights(results),
-                _boxes("weights"),
+                boxes(["weights"]),
                 f"Both scaled to a gradient of norm 1. {intervals(results)}",
                 results,
             ),
@@ -171,38 +173,16 @@ def parts(results: "xarray.Dataset") -> list[Part]:
     ]
 
 
-def _boxes(*names: str) -> str:
-    boxes = "".join(f'<div class="chart" id="{name}"></div>' for name in names)
-    return f'<div class="charts many">{boxes}</div>' if len(names) > 1 else f'<div class="charts">{boxes}</div>'
-
-
 def _figure(headline: str, content: str, note: str, results: "xarray.Dataset") -> str:
-    """A figure with its finding above and its note below; `note` is HTML, `headline` is not."""
-    return (
-        f"<figure><h3>{escape(headline).replace(' %', '&nbsp;%')}</h3>{content}"
-        f"<figcaption>{note} {counts(results)} Data and training: above.</figcaption></figure>"
-    )
+    """A figure with its finding above and its note, which is HTML, below."""
+    note = f"{note} {counts(results)} Data and training: above.".replace(" %", "&nbsp;%")
+    return figure(content, note, headline=headline)
 
 
 def counts(results: "xarray.Dataset") -> str:
     """How many networks and images a number rests on."""
     n = results.sizes["seed"]
     return f"n = {n} network{'s' if n > 1 else ''}, {int(results.attrs['examples']):,} training images each."
-
-
-def _swatch(style: tuple[str, list[int]]) -> str:
-    colour, dash = style
-    dashes = f' stroke-dasharray="{" ".join(map(str, dash))}"' if dash[-1] else ""
-    return (
-        f'<svg class="swatch" width="26" height="10" aria-hidden="true">'
-        f'<line x1="1" x2="25" y1="5" y2="5" stroke="{colour}" stroke-width="3"{dashes}/></svg>'
-    )
-
-
-def _key(shown: list[str], keys: list[str]) -> str:
-    """Which colour and dash is which objective."""
-    chosen = styles(keys)
-    return f'<p class="key">{"".join(f"<span>{_swatch(chosen[key])}{escape(key)}</span>" for key in shown)}</p>'
 
 
 def first_focus(results: "xarray.Dataset") -> str:
@@ -217,30 +197,21 @@ def first_temperature(results: "xarray.Dataset") -> int:
     return min(range(len(at)), key=lambda place: abs(at[place] - 1))
 
 
+def _styled(shown: list[str], results: "xarray.Dataset") -> dict[str, Style]:
+    chosen = styles(legend.keys(results))
+    return {key: chosen[key] for key in shown}
+
+
 def _controls(results: "xarray.Dataset") -> str:
     """Which objective, at which temperature: native inputs."""
     at, place = legend.swept_temperatures(results), first_temperature(results)
-    focus, chosen = first_focus(results), styles(legend.keys(results))
     options = "".join(f'<option value="{i}" label="{t:g}"></option>' for i, t in enumerate(at))
-    radios = "".join(
-        _radio("focus", key, f"{_swatch(chosen[key])}{escape(key)}", checked=key == focus)
-        for key in legend.table_keys(results)
-    )
     return (
-        f'<fieldset class="choice"><legend>Objective</legend>{radios}{_radio("focus", "all", "all of them")}</fieldset>'
+        f"{buttons(_styled(legend.table_keys(results), results), first=first_focus(results), every=True)}"
         f'<p class="slider"><label for="temperature">Temperature</label><input type="range" id="temperature" '
-        f'name="temperature" min="0" max="{len(at) - 1}" step="1" value="{place}" list="temperatures" '
-        f'aria-valuetext="{at[place]:g}"><output for="temperature">{at[place]:g}</output>'
+        f'name="temperature" autocomplete="off" min="0" max="{len(at) - 1}" step="1" value="{place}" '
+        f'list="temperatures" aria-valuetext="{at[place]:g}"><output for="temperature">{at[place]:g}</output>'
         f'<datalist id="temperatures">{options}</datalist></p>'
-    )
-
-
-def _radio(name: str, value: str, label: str, *, checked: bool = False, identity: str = "") -> str:
-    """One choice; `label` is HTML."""
-    identity = f' id="{identity}"' if identity else ""
-    return (
-        f'<label><input type="radio" name="{name}" value="{escape(value)}"{identity}{" checked" if checked else ""}>'
-        f"<span>{label}</span></label>"
     )
 
 
@@ -255,7 +226,7 @@ def stage_choice(results: "xarray.Dataset") -> str:
         after = '<span class="more">after </span>' if stage.startswith("after ") else ""
         epochs = f'<span class="more">{escape(more + epochs)}</span>'
         label = f"{after}{escape(name)}{epochs}<small>{accuracy[i]:.0f}&nbsp;% right</small>"
-        radios.append(_radio("stage", stage, label, checked=i == first, identity=f"stage-{i}"))
+        radios.append(radio("stage", stage, label, checked=i == first, identity=f"stage-{i}"))
     return f'<fieldset class="choice"><legend>The networks</legend>{"".join(radios)}</fieldset>'
 
 
@@ -310,8 +281,8 @@ def _findings(results: "xarray.Dataset") -> str:
     return f'<h3>In short</h3><dl class="findings">{items}</dl>'
 
 
-def methods(results: "xarray.Dataset", config: str, environment: str) -> str:
-    """Data, network, recipe, precision; the run's settings and surroundings folded away."""
+def methods(results: "xarray.Dataset") -> str:
+    """Data, network, recipe, precision."""
     facts: dict[str, Any] = {
         "data": results.attrs["data"],
         "network": results.attrs["network"],
@@ -321,9 +292,4 @@ def methods(results: "xarray.Dataset", config: str, environment: str) -> str:
         "products at precision": results.attrs["precision"],
         "intervals": "95 %, Student t over networks; comparisons paired by network",
     }
-    items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items())
-    folded = {"Settings (config.json)": config, "Surroundings (environment.json)": environment}
-    details = "".join(
-        f"<details><summary>{name}</summary><pre>{escape(text)}</pre></details>" for name, text in folded.items()
-    )
-    return f'<h2>Methods and data</h2><dl class="glossary">{items}</dl>{details}'
+    return glossary(facts)

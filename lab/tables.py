@@ -190,7 +190,7 @@ def show_sweep(run: Run, console: Console) -> None:
     console.print(" ".join(answer(results)), markup=False)
     if lost := [str(name) for name in results["objective"].values[results["diverged"].values > 0]]:
         console.print(f"Diverged at some learning rates, where they are not chosen: {', '.join(lost)}.", markup=False)
-    console.print(f"\nResults: {run.path}", markup=False, soft_wrap=True)
+    console.print(f"\nResults: {run.path}\nThe page: {run.report}", markup=False, soft_wrap=True)
 
 
 def portrait_table(results: "xarray.Dataset") -> Table:

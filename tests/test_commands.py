@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray
 
 import lab
+from lab.runs import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["--seeds", "1", "--stages", "0,20", "--examples", "100", "--temperatures", "0.1,1"]
@@ -87,7 +89,7 @@ def test_compare_says_what_it_found_and_where(compared):
     (made,) = (folder / "runs").iterdir()
     assert f"runs/{made.name}" in done.stdout
     kinds = {path.suffix for path in (made / "figures").iterdir()}
-    assert kinds == {".png", ".svg"}
+    assert kinds == {".png", ".svg", ".pdf"}
     assert {path.name for path in made.iterdir()} == {
         "config.json",
         "environment.json",
@@ -114,12 +116,45 @@ def test_report_redraws_without_jax(compared, tmp_path):
     assert {p.name for p in (copy / "figures").iterdir()} == {p.name for p in (made / "figures").iterdir()}
 
 
+def test_several_runs_are_redrawn_and_shown_side_by_side_without_jax(tmp_path):
+    values = np.linspace(0.1, 0.9, 4)[:, None] + np.zeros((2, 1, 3))
+    results = xarray.Dataset(
+        {"loss": (("seed", "epoch", "split"), 2 - values), "accuracy": (("seed", "epoch", "split"), values)},
+        coords={"seed": [0, 1], "epoch": np.arange(4), "split": ["train", "validation", "test"]},
+        attrs={"data": "digits", "network": "784-100-10 relu", "recipe": "sgd"},
+    )
+    first, second = tmp_path / "runs/first", tmp_path / "runs/second"
+    for path in (first, second):
+        path.mkdir(parents=True)
+        lab.Run(path).save_results(results)
+        write_json(path / "config.json", {"kind": "train", "epochs": 3, "out": path.name})
+        write_json(path / "environment.json", {})
+    (tmp_path / "runs/notes").mkdir()  # something that is no run
+    (tmp_path / "nojax").mkdir()
+    for name in ("jax", "optax", "jaxlib"):
+        (tmp_path / "nojax" / f"{name}.py").write_text("raise ImportError('JAX is not here')")
+    (tmp_path / "browser").write_text(f"#!/bin/sh\necho $1 > {tmp_path / 'shown'}\n")
+    (tmp_path / "browser").chmod(0o755)
+    environment = {"PYTHONPATH": f"{tmp_path / 'nojax'}{os.pathsep}{ROOT}", "BROWSER": str(tmp_path / "browser")}
+    done = run("report", "runs", first, "--open", cwd=tmp_path, environment=environment)
+    assert done.returncode == 0, done.stderr
+    gallery = tmp_path / "runs/gallery.html"
+    assert done.stdout.split("The gallery: ")[1].strip() == str(gallery)
+    assert (tmp_path / "shown").read_text().strip() == gallery.as_uri()
+    text = gallery.read_text()
+    assert re.findall(r'<a href="([^"]+)"', text) == ["first/report.html", "second/report.html"]  # each once
+    assert (second / "report.html").exists() and (second / "figures/learning.pdf").exists()
+    assert "All were made with the same settings." in text
+
+
 def test_train_keeps_a_network_that_learns(tmp_path):
     done = run("train", "--epochs", "2", "--network", "mlp:30:sigmoid", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (made,) = (tmp_path / "runs").iterdir()
     assert {"config.json", "environment.json", "results.nc", "network.npz"} <= {path.name for path in made.iterdir()}
     assert re.search(r"2\D+\d\.\d{4}", done.stdout)
+    assert f"The page: runs/{made.name}/report.html" in done.stdout
+    assert "What do these networks learn?" in (made / "report.html").read_text()
     again = run("report", made, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
 
@@ -177,6 +212,8 @@ def test_doctor_says_what_is_wrong(tmp_path):
         (["train", "--subset", "50"], "batch size must be 1..50"),
         (["train", "--learning-rate", "-1"], "--learning-rate must be"),
         (["report", "nowhere"], "is not a run of the lab"),
+        (["report", "."], "is not a run of the lab"),
+        (["report"], "report needs the folder of a run"),
         (["comprae"], "compare"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -294,6 +331,7 @@ def test_a_stopped_run_goes_on_to_its_end_and_no_further(copy):
         "network.npz",
         "results.nc",
         "figures",
+        "report.html",
     }
     again = run("train", "--resume", copy, cwd=copy.parent.parent)
     assert again.returncode == 2

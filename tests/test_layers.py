@@ -22,7 +22,7 @@ gradients nodes moments estimators diagnostics rays landscape curvature staircas
 blame journal
 environment statistics saved learning tuning sweeps quantities comparison portrait
 findings ranking legend series tallies palette charts grids curves races headlines frame
-pictures figures story report tables
+pictures figures markup page links story scenes sections report gallery tables
 console studies doctor reference __main__
 """.split()
 # What is drawn and read back, and what answers `--help`, must work where JAX is not installed.

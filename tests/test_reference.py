@@ -80,7 +80,11 @@ def test_show_draws_and_report_draws_again(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "likeness" in done.stdout and "cross_entropy" in done.stdout
     (made,) = (tmp_path / "runs").iterdir()
-    assert {path.name for path in (made / "figures").iterdir()} == {"portrait.png", "portrait.svg"}
+    assert {path.name for path in (made / "figures").iterdir()} == {
+        f"portrait.{kind}" for kind in ("png", "svg", "pdf")
+    }
+    assert f"The page: runs/{made.name}/report.html" in done.stdout
+    assert "Where does gce q=0.3 look?" in (made / "report.html").read_text()
     before = (made / "figures/portrait.svg").read_bytes()
     (made / "figures/portrait.svg").unlink()
     assert run("report", made, cwd=tmp_path).returncode == 0

@@ -14,7 +14,7 @@ import pytest
 from test_figures import EVIL, renamed
 
 import lab
-from lab import headlines, legend, report, story
+from lab import headlines, legend, scenes, story
 from lab.quantities import COLUMNS
 from lab.runs import Run, write_json
 
@@ -121,7 +121,7 @@ def test_names_stay_text(tmp_path, comparison):
     assert "<" not in page.scripts[0]
     titles = {row["title"] for row in page.content["datasets"]["weights"]}
     assert EVIL in titles
-    assert any(a.get("value") == EVIL for tag, a in page.elements if tag == "input")
+    assert any(a.get("data-focus") == EVIL for tag, a in page.elements if tag == "button")
 
 
 def test_a_missing_config_is_named(tmp_path, comparison):
@@ -165,7 +165,7 @@ def test_the_table_holds_the_means_of_the_networks(path, comparison):
 
 
 def test_the_charts_hold_the_measured_numbers(page, comparison):
-    assert page.content["datasets"] == json.loads(json.dumps(report.datasets(comparison)))
+    assert page.content["datasets"] == json.loads(json.dumps(scenes.datasets(comparison)))
     (row,) = (
         row
         for row in page.content["datasets"]["cosines"]
@@ -184,18 +184,18 @@ def test_every_chart_has_its_place_and_its_data(page):
 
 
 def test_notes_over_the_margins_are_the_measured_numbers(comparison):
-    lines = report.notes(comparison)["after 20 steps"]["expected_error"]["0"]
+    lines = scenes.notes(comparison)["after 20 steps"]["expected_error"]["0"]
     at = comparison.sel(objective="expected_error:temperature=0.1", stage="20 steps")
     assert lines[0] == "expected_error T=0.1"
     assert f"carried by {float(at['effective_examples'].mean()):.0f} [" in lines[1]
     assert f"cosine with cross entropy {float(at['cosine'].sel(other='cross_entropy').mean()):.2f} [" in lines[2]
-    dead = report.notes(comparison)["at the start"]["zero_one"]["fixed"]
+    dead = scenes.notes(comparison)["at the start"]["zero_one"]["fixed"]
     assert "cosine with cross entropy undefined" in dead and "dead in 2 of 2 networks" in dead
 
 
 def test_peaks_are_above_all_that_is_drawn(comparison):
-    rows = report.datasets(comparison)
-    peaks = report.peaks(rows, 3)
+    rows = scenes.datasets(comparison)
+    peaks = scenes.peaks(rows, 3)
     for row in rows["weights"]:
         if row["t"] is not None:
             assert peaks[row["stage"]][row["t"]] > max(row["share"])
@@ -203,7 +203,7 @@ def test_peaks_are_above_all_that_is_drawn(comparison):
 
 
 def test_the_slider_begins_at_the_temperature_nearest_to_1(comparison, page):
-    (slider,) = (a for tag, a in page.elements if tag == "input" and a["type"] == "range")
+    (slider,) = (a for tag, a in page.elements if tag == "input" and a.get("type") == "range")
     assert legend.swept_temperatures(comparison) == [0.1, 1, 10]
     assert slider["max"] == "2" and slider["value"] == "1" == str(story.first_temperature(comparison))
 
@@ -220,15 +220,52 @@ def test_one_network_and_two_objectives_make_a_page(tmp_path, mnist):
 
 # -- what it does -----------------------------------------------------------------------------------------------
 
-ACT = """
+# What every page's test can do: wait, and see which objectives a chart shows and does not fade.
+TOOLS = """
 const settle = () => new Promise((done) => setTimeout(done, 300));
+const marks = function* (item) {
+  for (const one of item.items ?? []) yield one, yield* marks(one);
+};
+const bright = async (id) => {
+  const { view, spec } = await drawn[places.findIndex((place) => place.id === id)];
+  const found = new Set();
+  for (const one of marks(view.scenegraph().root)) {
+    const key = one.datum?.[spec.usermeta.link];
+    if (key && !one.items && (one.opacity ?? 1) > 0.12) found.add(key);
+  }
+  return [...found].sort();
+};
+const press = async (query) => (document.querySelector(query).click(), await settle());
+const type = async (key) => {
+  (document.activeElement ?? document.body).dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+  await settle();
+};
+const files = {};  // what is given away: text, or the type of what is none
+Blob = class extends Blob { constructor(parts, given) { super(parts, given); this.written = parts.join(""); } };
+URL.createObjectURL = (blob) => "blob:" + (blob.written ?? `${blob.type} ${blob.size}`);
+HTMLAnchorElement.prototype.click = function () { files[this.download] = this.getAttribute("href").slice(5); };
+/** Pictures are made in real time; a browser whose time is virtual waits for them only while it is kept busy. */
+const linger = async (done) => {
+  for (let round = 0, sum = 0; round < 60 && !done(); round++) {
+    for (let i = 0; i < 2e7; i++) sum += Math.sqrt(i);
+    await new Promise((next) => setTimeout(next, sum ? 10 : 20));
+  }
+};
+async function finish(result) {
+  result.requests = performance.getEntriesByType("resource").map((one) => one.name);
+  document.body.innerHTML = "<pre id='result'></pre>";
+  document.getElementById("result").textContent = JSON.stringify(result);
+}
+"""
+
+ACT = """
 const shown = (id) => document.getElementById(id).innerHTML;
 async function act() {
   const views = await Promise.all(drawn);
   const result = { drawn: views.length, opened: performance.now(), wide: document.body.scrollWidth - innerWidth };
   const set = async (input, value) => {
     if (input.type === "radio") input.checked = true; else input.value = value;
-    input.dispatchEvent(new Event("input", { bubbles: true }));
+    for (const event of ["input", "change"]) input.dispatchEvent(new Event(event, { bubbles: true }));
     await settle();
   };
   await settle();
@@ -238,43 +275,43 @@ async function act() {
   result.output = document.querySelector("output").value;
   result.spoken = document.getElementById("temperature").getAttribute("aria-valuetext");
   before = shown("margins");
-  await set(document.querySelector("input[name=focus][value=all]"));
+  await press("[data-focus=all]");
   result.all = shown("margins") !== before;
-  for (const input of document.querySelectorAll("input[name=focus]")) await set(input);
+  await press("[data-focus=expected_error]");
+  result.alone = Object.fromEntries(await Promise.all(places.map(async ({ id }) => [id, await bright(id)])));
+  await press("[data-focus=expected_error]");
+  result.hash = location.hash;
   const charts = views.map((_, i) => document.querySelectorAll(".chart")[i].id);
-  const marks = (id) => {  // all but the title, which names the stage
+  const content = (id) => {  // all but the title, which names the stage
     const copy = document.getElementById(id).cloneNode(true);
     copy.querySelectorAll(".role-title").forEach((title) => title.remove());
     return copy.innerHTML;
   };
-  before = charts.map(marks);
+  before = charts.map(content);
   await set(document.getElementById("stage-0"));
-  result.stage = charts.filter((id, i) => marks(id) === before[i]);
+  result.stage = charts.filter((id, i) => content(id) === before[i]);
   result.tables = [...document.querySelectorAll("tbody")].filter((one) => one.offsetHeight).map((one) => one.className);
-  result.requests = performance.getEntriesByType("resource").map((one) => one.name);
   result.ink = getComputedStyle(document.querySelector("#cosines .role-axis-label text")).fill;
   result.cut = charts.filter((id) => {
     const chart = document.getElementById(id), svg = chart.querySelector("svg");
     return svg.getBoundingClientRect().right > chart.getBoundingClientRect().right + 1;
   });
-  document.body.innerHTML = "<pre id='result'></pre>";
-  document.getElementById("result").textContent = JSON.stringify(result);
+  await finish(result);
 }
-addEventListener("load", act);
 """
 
 
-def opened(path, tmp_path, *, width=1200, dark=False):
+def opened(path, tmp_path, *, act=ACT, fragment="", width=1200, dark=False):
     """The page opened and used: what it did, and what the console said."""
     copy = tmp_path / "page.html"
     before, end, after = path.read_text().rpartition("</body>")  # Vega holds one in a string
-    copy.write_text(f"{before}<script>{ACT}</script>{end}{after}")
+    copy.write_text(f"{before}<script>{TOOLS}{act}addEventListener('load', act);</script>{end}{after}")
     flags = "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
     flags += " disable-component-update disable-sync dump-dom virtual-time-budget=30000 enable-logging=stderr"
     if dark:
         flags += " blink-settings=preferredColorScheme=0"
     command = [CHROMIUM, *(f"--{flag}" for flag in flags.split()), f"--window-size={width},900"]
-    command += [f"--user-data-dir={tmp_path / 'browser'}", copy.as_uri()]
+    command += [f"--user-data-dir={tmp_path / 'browser'}", copy.as_uri() + fragment]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     result = re.search(r'<pre id="result">(.*?)</pre>', done.stdout, re.S)
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
@@ -293,6 +330,12 @@ def test_the_page_does_what_it_offers(path, tmp_path, width):
     assert result["slider"], "the temperature slider changed nothing"
     assert result["output"] == result["spoken"] == "0.1"
     assert result["all"], "the objective chosen changed nothing"
+    alone = {place: keys for place, keys in result["alone"].items() if place not in ("margins", "weights")}
+    assert alone.pop("staircase-loss-value") == alone.pop("staircase-loss-slope") == ["cross_entropy"]  # have no other
+    assert alone.pop("differences") == ["cross_entropy", "zero_one"]
+    alone.pop("temperatures-dead")  # in these few steps nothing dies: all of it is faint
+    assert set(map(tuple, alone.values())) == {("expected_error",)}, alone
+    assert result["hash"] == "#temperature=0.1&focus=all"
     # In these few steps no swept gradient dies: the picture of deaths is the same at both stages.
     assert set(result["stage"]) <= {"temperatures-dead"}, "these charts did not follow the stage"
     assert result["tables"] == ["of-stage-0"]

@@ -1,7 +1,9 @@
 """Sweeps: what is tuned, what is chosen, what is said, and that a sweep that was stopped comes to the same end."""
 
+import json
 from xml.etree import ElementTree
 
+import altair as alt
 import jax
 import numpy as np
 import pytest
@@ -10,6 +12,9 @@ from rich.console import Console
 import lab
 from lab import figures
 from lab.errors import Stopped
+from lab.links import keys
+from lab.ranking import answer
+from lab.runs import write_json
 from lab.sweeps import Cell, _beyond_the_edges, swept_objectives
 
 
@@ -180,12 +185,30 @@ def test_what_does_not_fit_is_refused_before_anything_is_trained(data, options, 
         lab.sweep(settings(**options), data, progress=lambda steps, what: pytest.fail("something was trained"))
 
 
+def test_a_sweep_has_a_page(swept, tmp_path):
+    run = lab.Run(tmp_path)
+    run.save_results(swept)
+    for name in ("config", "environment"):
+        write_json(tmp_path / f"{name}.json", {})
+    text = lab.write_report(run).read_text()
+    content = json.loads(text.split('id="charts">')[1].split("</script>")[0])
+    assert list(content["specs"]) == ["standings", "tuning", "progress", "dead"]
+    for spec in content["specs"].values():
+        alt.LayerChart.from_dict(spec)  # checked against the schema
+    titles = {str(title) for title in swept["title"].values}
+    for spec in content["specs"].values():
+        assert set(keys(spec, content["datasets"])) == titles  # one choice for all charts
+    assert {row["n"] for row in content["datasets"]["progress"]} == {2}
+    assert all(0 <= row["low"] <= row["mean"] <= row["high"] <= 100 for row in content["datasets"]["progress"])
+    assert " ".join(answer(swept)).replace(" %", "&nbsp;%") in text
+
+
 def test_a_sweep_is_drawn_and_printed(swept, tmp_path):
     run = lab.Run(tmp_path)
     run.save_results(swept)
     drawn = lab.draw(run)
     assert {path.name for path in drawn} == {
-        f"{name}.{kind}" for name in ("standings", "tuning", "progress") for kind in ("png", "svg")
+        f"{name}.{kind}" for name in ("standings", "tuning", "progress") for kind in ("png", "svg", "pdf")
     }
     for figure in figures.SWEEP:
         figure(swept).to_dict()  # altair checks it against the schema
