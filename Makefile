@@ -1,5 +1,5 @@
-# Two commands on a fresh clone, with python3 (3.11 to 3.13), make and a package index:
-#   make compare      make test
+# Three commands on a fresh clone, with python3 (3.11 to 3.13), make and a package index:
+#   make compare      make experiments      make test
 # GNU make 3.81 (macOS) reads this as well. `make compare PYTHON=python3.12` chooses the Python.
 
 PYTHON = python3
@@ -11,7 +11,7 @@ RUN = "$(VENV)/bin/python" -m
 
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
-.PHONY: help compare test lint format docs constraints clean
+.PHONY: help compare experiments test lint format docs constraints clean
 
 # $(call environment,EXTRAS): see .ci/environment.py. Here only what a too old Python could not read.
 # exec, here and below, so that whoever kills make reaches the command and not a shell around it.
@@ -31,6 +31,12 @@ help: ## this list
 compare: ## compare the gradients of every objective on MNIST and draw the page
 	$(call environment,$(EXTRAS))
 	@exec $(RUN) lab compare $(ARGS)
+
+experiments: ## run every experiment on the embedded sample and show them all on one page
+	$(call environment,baselines $(EXTRAS))
+	@out=runs/$$(date +%Y%m%d-%H%M%S)-experiments; for script in experiments/*.py; do \
+		echo "== $$script"; "$(VENV)/bin/python" "$$script" --sample --out "$$out" $(ARGS) || exit 1; \
+	done; exec $(RUN) lab report "$$out"
 
 test: ## run the tests (quick ones only: ARGS='-m "not slow"')
 	$(call environment,dev $(EXTRAS))

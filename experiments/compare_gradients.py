@@ -29,7 +29,7 @@ OBJECTIVES = (
 def main(settings: lab.CompareSettings) -> None:
     """Compare the objectives named in this file, and those given with --objective."""
     settings = replace(settings, objective=OBJECTIVES + settings.objective, standard=False)
-    data = lab.load(settings.data.dataset, data_dir=settings.data.data_dir)
+    data = lab.load_from(settings.data)
     environment = lab.describe(precision=settings.precision)
 
     with lab.new_run(settings.out, "compare", settings, environment) as run:

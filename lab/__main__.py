@@ -1,4 +1,4 @@
-"""`python -m lab ...`: compare, train, sweep, report, list, show, check, doctor.
+"""`python -m lab ...`: compare, train, sweep, report, experiments, list, show, check, doctor.
 
 What needs JAX is imported inside the commands that compute, so that `--help` answers at once and `report` works
 without it.
@@ -177,7 +177,7 @@ def list_(
         "objectives": _list_objectives,
         "datasets": _list_datasets,
         "diagnostics": _list_diagnostics,
-        "experiments": _list_experiments,
+        "experiments": lambda console: experiments(),
     }[what](console)
 
 
@@ -201,11 +201,13 @@ def _list_diagnostics(console: Console) -> None:
         console.print(f"{one.__name__}: {(one.__doc__ or '').splitlines()[0]}", markup=False, soft_wrap=True)
 
 
-def _list_experiments(console: Console) -> None:
+def experiments() -> None:
+    """List the experiments: the question of each, and the script that answers it."""
     folder = Path(__file__).resolve().parent.parent / "experiments"
     scripts = sorted(folder.glob("*.py"))
     if not scripts:
         raise InputError("the experiments are scripts in the repository; clone it to have them beside the package.")
+    console = Console(highlight=False)
     for script in scripts:
         question = (ast.get_docstring(ast.parse(script.read_text())) or "").splitlines()[0]
         console.print(f"experiments/{script.name}: {question}", markup=False, soft_wrap=True)
@@ -232,6 +234,7 @@ def main() -> None:
         "train": train,
         "sweep": sweep,
         "report": report,
+        "experiments": experiments,
         "list": list_,
         "show": show,
         "check": check,

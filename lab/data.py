@@ -81,6 +81,7 @@ def load(
     normalize: bool = False,
     flatten: bool = True,
     one_hot_label: bool = False,
+    sample: bool = False,
 ) -> Dataset:
     """A dataset by name, with one tenth of its training examples set apart for validation.
 
@@ -89,9 +90,10 @@ def load(
     one_hot_label: float32 [n, 10].
 
     Where it comes from: `sources.find`. The trap: without the full data this is a sample of it; `source`
-    and `description` say so, and `detail` says why.
+    and `description` say so, and `detail` says why. With sample=True it is that even where all of it is to be had.
 
-    Raises: InputError if the name is not in `DATASETS`; DataError if there is no data or it is wrong.
+    Raises: InputError if the name is not in `DATASETS`, or if both the sample and a folder are asked for; DataError if
+      there is no data or it is wrong.
 
     >>> mnist = load("mnist")
     >>> mnist.train.images.shape[1:], mnist.train.labels.dtype, mnist.classes[:3]
@@ -99,7 +101,9 @@ def load(
     """
     if name not in PUBLISHED:
         raise unknown("dataset", name, DATASETS, see="python -m lab list datasets")
-    digits = sources.find(PUBLISHED[name], data_dir)
+    if sample and data_dir is not None:
+        raise InputError(f"the embedded sample (--sample) or the files in {data_dir} (--data-dir): give one of them.")
+    digits = sources.find(PUBLISHED[name], data_dir, only_sample=sample)
 
     def split(images: np.ndarray, labels: np.ndarray) -> Split:
         images = images.reshape(len(images), -1) if flatten else images[:, np.newaxis]
@@ -130,7 +134,7 @@ def load_from(settings: DataSettings) -> Dataset:
     >>> load_from(DataSettings(subset=1000, label_noise=0.2)).conditions
     ('1,000 of 9,000 training images', '20 % of the training labels wrong (symmetric)')
     """
-    return under_conditions(load(settings.dataset, data_dir=settings.data_dir), settings)
+    return under_conditions(load(settings.dataset, data_dir=settings.data_dir, sample=settings.sample), settings)
 
 
 def under_conditions(dataset: Dataset, settings: DataSettings) -> Dataset:

@@ -71,6 +71,8 @@ class DataSettings:
     """mnist, fashion_mnist or kmnist"""
     data_dir: Path | None = None
     """folder with the four IDX files (gz or raw); without it: a prepared TFDS folder, download, embedded sample"""
+    sample: bool = False
+    """the embedded sample of MNIST, even where all of it is to be had"""
     label_noise: float = 0.0
     """share of the training labels that are made wrong, from 0 to below 1"""
     noise: Literal["symmetric", "pair"] = "symmetric"

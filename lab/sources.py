@@ -39,16 +39,18 @@ class Availability:
     reason: str
 
 
-def find(published: Published, data_dir: str | os.PathLike[str] | None = None) -> Digits:
+def find(published: Published, data_dir: str | os.PathLike[str] | None = None, *, only_sample: bool = False) -> Digits:
     """The digits from `data_dir` if given, else from the first source that has them.
 
     The order: a prepared tensorflow-datasets folder ($TFDS_DATA_DIR, else ~/tensorflow_datasets), a
     download into it, the embedded sample. `source` of the result says which, `detail` where or why.
-    LAB_OFFLINE=1 in the environment forbids the download.
+    LAB_OFFLINE=1 in the environment forbids the download. With `only_sample` it is the sample, whatever else there is.
 
     Raises: DataError if `data_dir` is not what it should be (nothing else is tried then), or if no
     source has the dataset.
     """
+    if only_sample:
+        return _from_sample(published, reason="the sample was asked for")
     if data_dir is not None:
         return from_files(published, data_dir)
     try:
