@@ -7,12 +7,12 @@ the run's folder, progress, going on after a kill, intervals, pictures, the page
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 
-from lab.console import progress, read_again
+from lab.console import progress
 from lab.data import Dataset, load_from
 from lab.environment import describe
 from lab.figures import draw
@@ -57,9 +57,9 @@ def study(
     console = Console(highlight=False)
     resume = settings.resume
     if resume:
-        # What the run was begun with; an option given now that differs is refused below.
-        stored = restored(type(settings), begun_with(resume, name))
-        settings = replace(read_again(replace(stored, resume=resume)), resume=None)
+        # What the run was begun with, and what is given now: if that differs it is refused below.
+        begun = restored(type(settings), begun_with(resume, name))
+        settings = replace(_given(settings, type(settings)(), begun), resume=None)
     data = load_from(settings.data)
     console.print(f"{data.description} ({data.detail})", markup=False)
     all_parts = list(parts(settings) if parts else settings.seed_range)
@@ -91,6 +91,15 @@ def study(
     console.print(results.attrs["answer"], markup=False)
     console.print(f"\nResults: {run.path}\nThe page: {run.report}", markup=False, soft_wrap=True)
     return results
+
+
+def _given(settings: Any, default: Any, begun: Any) -> Any:
+    """What a run was `begun` with, but for the settings that are not as they are by default."""
+    values = {}
+    for name in (field.name for field in fields(begun)):
+        now, usual, then = (getattr(of, name) for of in (settings, default, begun))
+        values[name] = _given(now, usual, then) if is_dataclass(then) else now if now != usual else then
+    return replace(begun, **values)
 
 
 def _used(found: Measured, coordinates: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:

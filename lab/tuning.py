@@ -21,6 +21,7 @@ from lab.optimisers import Optimiser, optimiser
 from lab.schedules import Schedule
 from lab.training import TrainState, train_together
 
+HIGHER_IS_BETTER = ("accuracy", "balanced_accuracy", "macro_f1")  # of the others the lower
 Metrics = dict[str, Float[np.ndarray, "seeds stages"]]
 
 
@@ -82,6 +83,8 @@ def tuned(
     if begun is not None and 0 in stages:
         kept = [begun, *kept]  # training goes on from there and does not yield it
     scores = _measured(network, data.validation, kept[-1:], metric)[metric][:, :, 0].mean(axis=0)
+    if metric not in HIGHER_IS_BETTER:
+        scores = -scores
     if np.isnan(scores).all():
         said = ", ".join(f"{rate:g}" for rate in learning_rates)
         raise FloatingPointError(f"{schedule} diverged at every learning rate tried ({said}). Try smaller ones.")
@@ -106,7 +109,8 @@ def _begun(start: Any, by: Sequence[Optimiser]) -> TrainState:
 
 
 def _variant(state: TrainState, number: int) -> TrainState:
-    return jax.tree.map(lambda leaf: leaf if isinstance(leaf, int) else leaf[:, number : number + 1], state)
+    # By way of the host: networks that trained together lie on several devices, and those of a variant on some.
+    return jax.tree.map(lambda leaf: leaf if isinstance(leaf, int) else np.asarray(leaf)[:, number : number + 1], state)
 
 
 def _measured(
