@@ -171,7 +171,7 @@ def pictures(results) -> list[lab.Picture]:
     return [
         lab.Picture(
             "accuracy",
-            f"Most test digits are read by: {few} with {sizes[0]:,} training images, {many} with {sizes[-1]:,}.",
+            f"Most test digits are read by {few} with {sizes[0]:,} training images, by {many} with {sizes[-1]:,}.",
             "test",
             "test accuracy, %",
             "size",

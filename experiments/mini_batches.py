@@ -105,7 +105,9 @@ def answer(results) -> str:
         f"A mini-batch of 100 misses the loss of the whole by {errors[0]} % after {names[0]} and by {errors[1]} % "
         f"after {names[1]}; its gradient has cosine {lab.mean_interval(first).text()} and "
         f"{lab.mean_interval(last).text()} with that of the whole (n = {n}): "
-        + lab.compared(f"100 images after {names[1]}", last, f"100 after {names[0]}", first, unit="in cosine", digits=2)
+        + lab.compared(
+            f"a mini-batch after {names[1]}", last, f"a mini-batch after {names[0]}", first, unit="in cosine", digits=2
+        )
         + f". A cosine of {GOOD:g} takes {enough[0]} and {enough[1]} images."
     )
 

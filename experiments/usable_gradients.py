@@ -162,7 +162,7 @@ def pictures(results) -> list[lab.Picture]:
         ),
         lab.Picture(
             "length",
-            f"Cross entropy's best step is {float(lengths[0]):.2g} long after {names[0]}, {float(lengths[-1]):.2g} "
+            f"Cross entropy's best step is {float(lengths[0]):.2f} long after {names[0]}, {float(lengths[-1]):.2f} "
             f"after {names[1]}.",
             "length",
             "length of the best step, units of weight",
