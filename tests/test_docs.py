@@ -62,7 +62,7 @@ def write_mine(folder, page):
 
 
 def test_there_is_something_to_run():
-    assert len(GUIDES) == 5 and len(blocks(CHAPTER[0])) == 7
+    assert len(GUIDES) == 6 and len(blocks(CHAPTER[0])) == 7
     assert sum(len(said_by(PAGES[name])) for name in GUIDES) >= 20
 
 
@@ -90,9 +90,9 @@ def test_python_blocks_run(page, tmp_path):
     ],
 )
 def test_commands_run(page, command, tmp_path):
-    if "DIR" in command:  # the reader's to fill in: as it stands it is refused, and named
+    if blank := re.search(r"\b(DIR|RUN)\b", command):  # the reader's to fill in: as it stands it is refused, and named
         refused = run(*shlex.split(command)[3:], cwd=tmp_path)
-        assert refused.returncode == 2 and "DIR" in refused.stderr and "Traceback" not in refused.stderr
+        assert refused.returncode == 2 and blank[0] in refused.stderr and "Traceback" not in refused.stderr
         return
     write_mine(tmp_path, page)
     done = run(*small(command), cwd=tmp_path)
@@ -112,6 +112,17 @@ def test_parts_are_joined(tmp_path):
     assert done.returncode == 0, done.stderr
     assert {"brier", "cross_entropy", "gce"} == set(re.findall(r"^(\w+): .* n = 2$", done.stdout, re.MULTILINE))
     assert "less cross_entropy: 0.000 [0.000, 0.000], n = 2" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_experiment_of_the_guide_answers(tmp_path):
+    (tmp_path / "widths.py").write_text(blocks(PAGES["howto/experiment.md"])[0])
+    done = run("--sample", "--seeds", "2", "--steps", "100", cwd=tmp_path, program=("widths.py",))
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"(beats|cannot tell) .*\(.*n = 2\)", done.stdout.replace("\n", " "))
+    (found,) = (tmp_path / "runs").iterdir()
+    assert found.name.endswith("-widths")
+    assert {"report.html", "results.nc", "figures"} <= {path.name for path in found.iterdir()}
 
 
 @pytest.mark.slow
@@ -148,6 +159,25 @@ def test_every_part_has_code_something_to_run_and_a_picture(page):
         code, to_run, picture = row.split(" | ")
         assert "lab/" in code and ("`python " in to_run or "](" in to_run) and "pictures/" in picture
     assert re.findall(r"^##+ (4\.[\d.]*\d) ", text, re.MULTILINE) == ["4.1", *PARTS]
+
+
+@pytest.mark.parametrize("page", ["chapter.md", "zh/chapter.md"])
+def test_every_experiment_has_its_place(page):
+    there = {(DOCS / page).parent.joinpath(path).resolve() for path in links(PAGES[page])}
+    assert set((ROOT / "experiments").glob("*.py")) <= there
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mkdocs") is None, reason="MkDocs is not installed (extra docs)")
+def test_the_list_of_experiments_has_them_all():
+    """In a process of its own, for the page's code puts docs/ into the path."""
+    done = run(cwd=DOCS, program=("-c", "import hooks; print(hooks.experiments_page())"))
+    assert done.returncode == 0, done.stderr
+    scripts = sorted((ROOT / "experiments").glob("*.py"))
+    sections = dict(re.findall(r"^## .*\? \{#(\w+)\}\n(.*?)^\[experiments/", done.stdout, re.DOTALL | re.MULTILINE))
+    assert list(sections) == [path.stem for path in scripts]
+    for path in scripts:
+        assert f"python experiments/{path.name}" in sections[path.stem] and "xpect" in sections[path.stem]
+    assert "`python -m lab experiments`" in done.stdout and "`make experiments`" in done.stdout
 
 
 def test_the_chinese_page_says_the_same():
