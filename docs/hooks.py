@@ -127,9 +127,9 @@ def experiments_page() -> str:
         "(`source .venv/bin/activate`).",
         "`python -m lab experiments` lists them. `make experiments` runs them all on the embedded sample, one after "
         "another, and shows their answers and pictures side by side on one page.",
-        "`--sample` takes the embedded digits even where all of MNIST is to be had; `--full` is the real thing in place "
-        "of a quick look. Every run has a page of its own; `python -m lab report RUN RUN --open` shows several in a "
-        "gallery. One that was stopped goes on with `--resume RUN`. "
+        "`--sample` takes the embedded digits even where all of MNIST is to be had; `--full` is the real thing in "
+        "place of a quick look. Every run has a page of its own; `python -m lab report RUN RUN --open` shows several "
+        "in a gallery. One that was stopped goes on with `--resume RUN`. "
         "[An experiment of your own](howto/experiment.md) takes one file.",
         "| script | question |\n| --- | --- |",
     ]
