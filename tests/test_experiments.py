@@ -4,6 +4,7 @@ import sys
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.special import expit, log_softmax, softmax
@@ -224,16 +225,17 @@ def test_cross_entropies_that_know_the_classes(small):
 
 
 @pytest.mark.slow
-def test_the_published_recipe_runs_and_stands_beside_its_table(small):
-    settings = label_noise.Settings(full=True, seeds=2)
+def test_the_published_recipe_runs_and_stands_beside_its_table(small, monkeypatch):
+    monkeypatch.setattr(label_noise, "OBJECTIVES", ("gce",))
+    settings = label_noise.Settings(full=True, seeds=1)
     tiny = replace(small, train=replace(small.train, images=small.train.images[:60], labels=small.train.labels[:60]))
     found = label_noise.measure(settings, tiny, 0.4, lambda count: None)
-    assert np.shape(found["accuracy"][1]) == (5, 2, 6)
-    np.testing.assert_allclose(found["published"][1], [0.986, np.nan, 0.985, np.nan, 0.982])
+    assert np.shape(found["accuracy"][1]) == (1, 1, 6)
+    np.testing.assert_allclose(found["published"][1], [0.985])
     assert len(label_noise.whole(tiny).train) == 160
-    images = small.train.images[:3] / np.float32(255)
+    images = jnp.asarray(small.train.images[:3]) / 255
     parameters = label_noise.LENET.init(jax.random.key(0))
-    plain = lab.lenet5().apply(parameters, (images - np.float32(0.1307)) / np.float32(0.3081))
+    plain = lab.lenet5().apply(parameters, (images - 0.1307) / 0.3081)
     np.testing.assert_allclose(label_noise.LENET.apply(parameters, images), plain, rtol=1e-5)
 
 
@@ -254,11 +256,12 @@ def test_one_weight_moved_against_its_neighbours(small):
 
 
 @pytest.mark.slow
-def test_all_switch_from_the_same_weights(small):
+def test_all_switch_from_the_same_weights(small, monkeypatch):
+    monkeypatch.setattr(fine_tune, "OBJECTIVES", ("cross_entropy", "sigmoid_margin"))
     settings = fine_tune.Settings(seeds=2, before=20, after=10, few=200)
     found = fine_tune.measure(settings, small, "interpolating", lambda count: None)
     accuracy = found["accuracy"][1]
-    assert accuracy.shape == (6, 2, 5)
+    assert accuracy.shape == (2, 2, 5)
     assert (accuracy[:, :, 0] == accuracy[0, :, 0]).all()
     assert (accuracy[:, :, -1] != accuracy[0, :, -1]).any()
     np.testing.assert_allclose(found["end_gain"][1], accuracy[..., -1] - accuracy[..., 0])
