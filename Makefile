@@ -38,7 +38,7 @@ experiments: ## run every experiment on the embedded sample and show them all on
 		echo "== $$script"; "$(VENV)/bin/python" "$$script" --sample --out "$$out" $(ARGS) || exit 1; \
 	done; exec $(RUN) lab report "$$out"
 
-test: ## run the tests (quick ones only: ARGS='-m "not slow"')
+test: ## run the quick tests (the slow ones: ARGS='-m slow')
 	$(call environment,dev $(EXTRAS))
 	@exec $(RUN) pytest $(ARGS)
 

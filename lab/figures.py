@@ -314,8 +314,11 @@ def _declared(picture: Picture, results: "xarray.Dataset") -> Any:
 
 def spread(picture: Picture, results: "xarray.Dataset") -> str:
     """What the bands or lines of a picture are, where it has some."""
-    if "seed" not in results[picture.value].dims or picture.kind == "heat":
+    of = results[picture.value]
+    if "seed" not in of.dims or picture.kind == "heat":
         return ""
+    if results.sizes["seed"] > 1 and int(np.isfinite(of).sum("seed").max()) <= 1:
+        return ""  # of one network, which its note names
     return spans(results) if picture.kind == "dots" else intervals(results)
 
 

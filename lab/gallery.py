@@ -33,7 +33,7 @@ def write_gallery(runs: Sequence[Run], path: Path) -> Path:
     parts = [
         _part(label, run, path.parent, number) for number, (label, run) in enumerate(zip(labels, runs, strict=True))
     ]
-    main = f"{_differences(runs, labels)}<div class='runs'>{sections(parts)}</div>"
+    main = f'{_differences(runs, labels)}<div class="runs">{sections(parts)}</div>'
     header = "<p>What was done differently in each, and what each found.</p>"
     write_bytes(path, document(f"{len(runs)} runs", name="side by side", header=header, main=main).encode())
     return path

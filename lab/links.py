@@ -24,8 +24,8 @@ def fitted(
     """A chart as a page draws it.
 
     `link` names the field of its rows by which they are chosen: marks of others fade. `where` says which rows are the
-    chart's own numbers, `names` what their fields are called when they are taken away ("": left out). The page reads all
-    that from `usermeta`.
+    chart's own numbers, `names` what their fields are called when they are taken away ("": left out). The page reads
+    all that from `usermeta`.
     """
     spec = chart.to_dict(validate=False)  # the tests do that, once for all
     for unit in _units(spec):

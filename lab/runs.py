@@ -352,9 +352,10 @@ def open_runs(pattern: str | Path) -> "xarray.Dataset":
         join="outer",
         combine_attrs="drop_conflicts",
         data_vars="all",
-        coords="minimal",
-        compat="override",
+        coords="different",
+        compat="equals",
     )
+    joined = joined.assign_coords({name: _common(joined[name]) for name in joined.coords if name not in joined.dims})
     settings: dict[str, Any] = {}
     for name, values in differing(configs).items():
         numbers = all(isinstance(value, int | float) for value in values)
@@ -363,3 +364,13 @@ def open_runs(pattern: str | Path) -> "xarray.Dataset":
             values if numbers else [str(value) for value in values],
         )
     return joined.assign_coords({"run": [run.name for run in runs], **settings})
+
+
+def _common(said: "xarray.DataArray") -> "xarray.DataArray":
+    """What runs say along an axis, without the axis `run` if none says otherwise than another."""
+    if "run" not in said.dims:
+        return said
+    once = said.isel(run=0)
+    for number in range(1, said.sizes["run"]):
+        once = once.combine_first(said.isel(run=number))
+    return once if bool(((said == once) | said.isnull()).all()) else said

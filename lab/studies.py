@@ -6,7 +6,7 @@ the run's folder, progress, going on after a kill, intervals, pictures, the page
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -34,7 +34,7 @@ def study(
     settings: S,
     *,
     measure: Callable[[S, Dataset, Any, Callable[[int], object]], Measured],
-    coordinates: Callable[[S], Mapping[str, Sequence[Any]]],
+    coordinates: Callable[[S], Mapping[str, Iterable[Any]]],
     answer: Callable[["xarray.Dataset"], str],
     pictures: Callable[["xarray.Dataset"], Sequence[Picture]],
     method: Callable[[S], str],
@@ -102,7 +102,7 @@ def _given(settings: Any, default: Any, begun: Any) -> Any:
     return replace(begun, **values)
 
 
-def _used(found: Measured, coordinates: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+def _used(found: Measured, coordinates: Mapping[str, Iterable[Any]]) -> dict[str, list[Any]]:
     """The coordinates of the axes that there are."""
     axes = {axis for of, _ in found.values() for axis in of}
     return {axis: list(places) for axis, places in coordinates.items() if axis in axes}

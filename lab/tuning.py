@@ -90,18 +90,18 @@ def tuned(
         raise FloatingPointError(f"{schedule} diverged at every learning rate tried ({said}). Try smaller ones.")
     best = int(np.nanargmax(scores))
     chosen = [_variant(state, best) for state in kept]
-    parts = [_measured(network, part, chosen, metric) for part in (data.validation, data.test)]
-    return Tuned(
-        float(learning_rates[best]),
-        *({name: values[:, 0] for name, values in of_part.items()} for of_part in parts),
-        chosen,
+    validation, test = (
+        {name: values[:, 0] for name, values in _measured(network, part, chosen, metric).items()}
+        for part in (data.validation, data.test)
     )
+    return Tuned(float(learning_rates[best]), validation, test, chosen)
 
 
 def _begun(start: Any, by: Sequence[Optimiser]) -> TrainState:
     """The state before the first step of networks that begin with given parameters [seeds, ...]."""
     seeds = len(jax.tree.leaves(start)[0])
-    parameters = jax.tree.map(lambda leaf: jnp.repeat(jnp.asarray(leaf)[:, None], len(by), axis=1), start)
+    # By way of the host, as in `_variant`.
+    parameters = jax.tree.map(lambda leaf: jnp.repeat(np.asarray(leaf)[:, None], len(by), axis=1), start)
     of_seed = jax.vmap(lambda optimiser, one: optimiser.init(one))
     state = jax.vmap(of_seed, in_axes=(None, 0))(stacked(by, "optimisers"), parameters)
     nothing = np.zeros((seeds, len(by), 0), dtype=np.float32)

@@ -4,12 +4,23 @@ import sys
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.special import expit
+from scipy.special import expit, log_softmax, softmax
 
 import lab
-from experiments import data_driven, mini_batches, temperature
+from experiments import (
+    confident_start,
+    data_driven,
+    fine_tune,
+    imbalance,
+    label_noise,
+    mini_batches,
+    temperature,
+    what_a_loss_looks_at,
+    why_not_accuracy,
+)
 
 STAGES, SIZES = (20,), (10, 100)
 
@@ -156,3 +167,101 @@ def test_missing_baselines_are_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage.feature", None)
     with pytest.raises(lab.InputError, match=r"\.\[baselines\]"):
         data_driven.baselines()
+
+
+def test_a_start_is_made_sure_by_one_bias_alone(small):
+    keys = jax.random.split(jax.random.key(0), 2)
+    images, labels = small.train.images / 255, small.train.labels
+    start = jax.tree.map(lambda leaf: np.asarray(leaf, float)[1], confident_start.starts(keys, 20.0))
+    usual = jax.tree.map(lambda leaf: np.asarray(leaf, float)[1], confident_start.starts(keys, 0.0))
+    gap = forward(start, images)[1] - forward(usual, images)[1]
+    np.testing.assert_allclose(gap, np.where(np.arange(10) == 0, 20.0, 0.0)[None, :].repeat(300, axis=0), atol=1e-5)
+    p = softmax(forward(start, images)[1], axis=1)
+    of_true = p[np.arange(300), labels]
+    for name, weight in (("cross_entropy", 1 - of_true), ("expected_error", of_true * (1 - of_true))):
+        pulled, confidence = confident_start.pull(start, images, labels, lab.objective(name))
+        assert float(pulled) == pytest.approx(weight.mean(), rel=1e-4)
+        assert float(confidence) == pytest.approx(p.max(axis=1).mean(), rel=1e-5)
+
+
+def test_what_a_loss_looks_at_against_numpy(small):
+    (state,) = lab.train(
+        what_a_loss_looks_at.NETWORK,
+        lab.objective("cross_entropy"),
+        lab.optimiser("sgd", 0.1),
+        small.train.images,
+        small.train.labels,
+        key=jax.random.key(0),
+        stages=[30],
+    )
+    images, labels = small.train.images / 255, small.train.labels
+    objectives = [lab.objective("cross_entropy"), lab.objective("expected_error")]
+    found = what_a_loss_looks_at.looked_at(state.parameters, images, labels, objectives)
+    parameters = jax.tree.map(lambda leaf: np.asarray(leaf, float), state.parameters)
+    _, logits = forward(parameters, images)
+    _, margins = margin_deltas(logits, labels, np.ones_like)
+    p, one_hot = softmax(logits, axis=1), np.eye(10)[labels]
+    of_true = p[np.arange(300), labels]
+    deltas = [p - one_hot, of_true[:, None] * (p - one_hot)]
+    edges = np.concatenate([[-np.inf], what_a_loss_looks_at.EDGES[1:-1], [np.inf]])
+    for i, weight in enumerate((1 - of_true, of_true * (1 - of_true))):
+        shares, _ = np.histogram(margins, edges, weights=weight / weight.sum())
+        np.testing.assert_allclose(found["share"][i], shares, atol=1e-5)
+        assert float(found["wrong_share"][i]) == pytest.approx(weight[margins <= 0].sum() / weight.sum(), rel=1e-4)
+    assert float(found["wrong_examples"]) == pytest.approx((logits.argmax(axis=1) != labels).mean())
+    loss, error = (example_gradients(parameters, images, of).mean(axis=0) for of in deltas)
+    assert float(found["cosine"][0, 1]) == pytest.approx(cosine(loss, error), abs=1e-5)
+
+
+def test_cross_entropies_that_know_the_classes(small):
+    counts, logits = np.array([50, 30, 20]), np.random.default_rng(0).normal(size=(40, 3))
+    labels = np.arange(40) % 3
+    plain = -log_softmax(logits, axis=1)[np.arange(40), labels]
+    found = imbalance.weighted_by_class("reweighted_ce", counts)(logits.astype(np.float32), labels)
+    np.testing.assert_allclose(found, plain * 100 / (3 * counts[labels]), rtol=1e-5)
+    adjusted = -log_softmax(logits + np.log(counts / 100), axis=1)[np.arange(40), labels]
+    found = imbalance.weighted_by_class("logit_adjusted_ce", counts)(logits.astype(np.float32), labels)
+    np.testing.assert_allclose(found, adjusted, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_published_recipe_runs_and_stands_beside_its_table(small, monkeypatch):
+    monkeypatch.setattr(label_noise, "OBJECTIVES", ("gce",))
+    settings = label_noise.Settings(full=True, seeds=1)
+    tiny = replace(small, train=replace(small.train, images=small.train.images[:60], labels=small.train.labels[:60]))
+    found = label_noise.measure(settings, tiny, 0.4, lambda count: None)
+    assert np.shape(found["accuracy"][1]) == (1, 1, 6)
+    np.testing.assert_allclose(found["published"][1], [0.985])
+    assert len(label_noise.whole(tiny).train) == 160
+    images = jnp.asarray(small.train.images[:3]) / 255
+    parameters = label_noise.LENET.init(jax.random.key(0))
+    plain = lab.lenet5().apply(parameters, (images - 0.1307) / 0.3081)
+    np.testing.assert_allclose(label_noise.LENET.apply(parameters, images), plain, rtol=1e-5)
+
+
+def test_one_weight_moved_against_its_neighbours(small):
+    network = why_not_accuracy.NETWORK
+    parameters = network.init(jax.random.key(0))
+    images, labels = small.test.images / np.float32(255), small.test.labels
+    slopes, quotients, line, along = map(np.asarray, why_not_accuracy.moved(parameters, images, labels))
+    names, steps = list(why_not_accuracy.CURVES), list(why_not_accuracy.STEPS)
+    error, loss = names.index("zero_one"), names.index("cross_entropy")
+    assert slopes[error] == 0 and not along[error].any()
+    assert len(np.unique(line[error])) < 20
+    assert quotients[loss, steps.index(1e-2)] == pytest.approx(slopes[loss], rel=1e-2)
+    middle = len(why_not_accuracy.OFFSETS) // 2
+    assert along[loss, middle] == pytest.approx(slopes[loss], rel=1e-3)
+    spacing = np.diff(why_not_accuracy.OFFSETS)[0]
+    np.testing.assert_allclose((line[loss, 2:] - line[loss, :-2]) / (2 * spacing), along[loss, 1:-1], atol=2e-4)
+
+
+@pytest.mark.slow
+def test_all_switch_from_the_same_weights(small, monkeypatch):
+    monkeypatch.setattr(fine_tune, "OBJECTIVES", ("cross_entropy", "sigmoid_margin"))
+    settings = fine_tune.Settings(seeds=2, before=20, after=10, few=200)
+    found = fine_tune.measure(settings, small, "interpolating", lambda count: None)
+    accuracy = found["accuracy"][1]
+    assert accuracy.shape == (2, 2, 5)
+    assert (accuracy[:, :, 0] == accuracy[0, :, 0]).all()
+    assert (accuracy[:, :, -1] != accuracy[0, :, -1]).any()
+    np.testing.assert_allclose(found["end_gain"][1], accuracy[..., -1] - accuracy[..., 0])

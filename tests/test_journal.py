@@ -230,6 +230,17 @@ class TestOpenRuns:
         tuned = found["accuracy"].where(found["training.learning_rate"] == 0.5, drop=True)
         assert tuned["run"].values.tolist() == [second.name]
 
+    def test_what_is_said_of_objectives_is_kept_where_only_a_later_run_says_it(self, tmp_path):
+        for names, rates in ((["a", "b"], [0.1, 0.3]), (["b", "c"], [1.0, 3.0])):
+            titles = {"title": ("objective", [name.upper() for name in names]), "rate": ("objective", rates)}
+            with lab.new_run(tmp_path, "sweep", lab.SweepSettings(), {}) as run:
+                measured = {"score": ("objective", [1.0, 2.0])}
+                run.save_results(xarray.Dataset(measured, coords={"objective": names, **titles}))
+        found = lab.open_runs(tmp_path)
+        assert found["title"].values.tolist() == ["A", "B", "C"]
+        assert found["rate"].dims == ("run", "objective")  # b was tuned to another rate
+        np.testing.assert_array_equal(found["rate"].values, [[0.1, 0.3, np.nan], [np.nan, 1.0, 3.0]])
+
     def test_one_run_is_opened_as_well(self, tmp_path):
         run = finished(tmp_path)
         assert lab.open_runs(run.path)["run"].values.tolist() == [run.name]

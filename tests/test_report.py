@@ -345,6 +345,33 @@ def test_the_page_does_what_it_offers(path, tmp_path, width):
 
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_the_page_opens_as_its_address_says_and_goes_back(path, tmp_path):
+    act = """async function act() {
+      await Promise.all(drawn); await settle();
+      const state = async () => [
+        document.querySelector("input[name=stage]:checked").id, document.querySelector("output").value,
+        document.getElementById("margins").textContent.includes("ramp T=0.1"), await bright("gains"),
+        document.getElementById("cosines").textContent.includes("at the start"),
+      ];
+      const result = { began: await state() };
+      const input = document.getElementById("stage-1"); input.checked = true;
+      input.dispatchEvent(new Event("change", { bubbles: true })); await settle();
+      result.changed = await state();
+      history.back(); await settle(); result.back = await state();
+      location.hash = "#focus=nobody&stage=never&temperature=7"; await settle(); result.strange = await state();
+      await finish(result);
+    }"""
+    said = "#stage=at+the+start&temperature=0.1&focus=ramp"
+    result, console = opened(path, tmp_path, act=act, fragment=said)
+    assert console == []
+    assert result["began"] == result["back"] == ["stage-0", "0.1", True, ["ramp"], True]
+    assert result["changed"] == ["stage-1", "0.1", True, ["ramp"], False]
+    stage, temperature, _, everything, _ = result["strange"]  # what is not there is not chosen
+    assert (stage, temperature) == ("stage-1", "1") and len(everything) > 5
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 def test_ink_is_light_in_the_dark(path, tmp_path):
     ink, _ = opened(path, tmp_path, dark=True)
     paper, _ = opened(path, tmp_path)
