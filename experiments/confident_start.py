@@ -4,7 +4,7 @@
 
 About 40 seconds on 2 cores with the embedded sample. One class is given a lead in all answers before training, so that
 the network is sure, and wrong nine times in ten. What to expect, measured with 5 networks (784-20-10 ReLU, 200 steps):
-cross entropy does not mind, for its pull on a wrong answer is 1 - p_y. All others pull in proportion to p_y. At a lead
+cross entropy learns from every start (87 to 91 %): its pull is 1 - p_y. All others pull in proportion to p_y. At a lead
 of 10 logits they pull with less than 0.001 and lose between 2 points (centred expected error) and 36 (expected error);
 at 20 none of them has moved at all.
 """
