@@ -107,7 +107,7 @@ def pictures(results) -> list[lab.Picture]:
     """Where they come to, how they come there, and the gradient that they start with."""
     pulls = results["pull"].mean("seed").isel(lead=-1)
     early = 100 * results["accuracy"].sel(objective="cross_entropy").isel(step=1).mean("seed").values
-    percent = {"scale": 100.0, "by": "objective"}
+    percent = {"scale": 100.0, "share": True, "by": "objective"}
     return [
         lab.Picture(
             "recovery",

@@ -171,14 +171,16 @@ def pictures(results) -> list[lab.Picture]:
     return [
         lab.Picture(
             "accuracy",
-            f"Most test digits are read by {few} with {sizes[0]:,} training images, by {many} with {sizes[-1]:,}.",
+            f"Most test digits are read by {few} with {sizes[0]:,} training images, "
+            + (f"and with {sizes[-1]:,} as well." if few == many else f"by {many} with {sizes[-1]:,}."),
             "test",
-            "test accuracy, %",
+            "test accuracy (%)",
             "size",
             "training images",
             by="classifier",
             log="x",
             scale=100,
+            share=True,
             beside="training",
             beside_title="training accuracy",
         ),
@@ -187,7 +189,7 @@ def pictures(results) -> list[lab.Picture]:
             f"The network reads its training images better by {gaps[0]:.0f} points with {sizes[0]:,} of them, by "
             f"{gaps[1]:.0f} with {sizes[-1]:,}.",
             "gap",
-            "training less test accuracy, points",
+            "training less test accuracy (points)",
             "size",
             "training images",
             by="classifier",
@@ -200,12 +202,13 @@ def pictures(results) -> list[lab.Picture]:
             "anyone",
             f"Who reads most digits: {winners}.",
             "anyone",
-            "accuracy, %",
+            "accuracy (%)",
             "images",
             "",
             by="classifier",
             kind="dots",
             scale=100,
+            share=True,
             note=f"Learnt from {sizes[-1]:,} images as they are. Noise: Gaussian, 0.3 of the way from black to white.",
         ),
     ]

@@ -122,6 +122,7 @@ def pictures(results) -> list[lab.Picture]:
             panels="metric",
             kind="dots",
             scale=100.0,
+            share=True,
             note=f"After {int(results['step'][-1]):,} steps. Training images are unbalanced, test images are not.",
         ),
         lab.Picture(
@@ -134,6 +135,7 @@ def pictures(results) -> list[lab.Picture]:
             by="objective",
             panels="metric",
             scale=100.0,
+            share=True,
         ),
     ]
 

@@ -155,7 +155,7 @@ def pictures(results) -> list[lab.Picture]:
     )
     end_best = worst["end_accuracy"].mean("seed").idxmax("objective").item()
     remembered = 100 * worst["memorised"].isel(trained=-1).mean("seed")
-    percent = {"scale": 100.0, "by": "objective"}
+    percent = {"scale": 100.0, "share": True, "by": "objective"}
     return [
         lab.Picture(
             "accuracy",

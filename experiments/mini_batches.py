@@ -153,7 +153,7 @@ def pictures(results) -> list[lab.Picture]:
             "noise_scale",
             f"Signal and noise are equal at {scale[0]} images, and at {scale[-1]} at the last stage.",
             "noise_scale",
-            "noise scale tr(C) / |g|^2, images",
+            "noise scale tr(C) / |g|^2 (images)",
             "stage",
             "",
             kind="dots",

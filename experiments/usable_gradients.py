@@ -135,7 +135,7 @@ def pictures(results) -> list[lab.Picture]:
             f"On average {first} gains most after {names[0]}, {100 * float(held_out[0].max()):.0f} points, and {last} "
             f"after {names[1]}, {100 * float(held_out[-1].max()):.1f}.",
             "gain",
-            "gain of accuracy, points",
+            "gain of accuracy (points)",
             "objective",
             "",
             by="images",
@@ -150,7 +150,7 @@ def pictures(results) -> list[lab.Picture]:
             "ahead",
             f"More than cross entropy: {listed(more)} of {len(NAMES) - 1}; less: {listed(less)}.",
             "ahead",
-            "held-out gain less cross entropy's, points",
+            "held-out gain less cross entropy's (points)",
             "objective",
             "",
             panels="stage",

@@ -141,6 +141,7 @@ def pictures(results) -> list[lab.Picture]:
             by="step",
             panels="objective",
             scale=100.0,
+            share=True,
             beside="examples_share",
             beside_title="share of the examples",
             note="Weight: how hard an objective pulls on an example's true logit, |dl/dz_y|, in bins of half a logit. "
@@ -156,6 +157,7 @@ def pictures(results) -> list[lab.Picture]:
             "step",
             by="objective",
             scale=100.0,
+            share=True,
         ),
         lab.Picture(
             "cosines",

@@ -40,6 +40,7 @@ class Picture(NamedTuple):
     kind: Literal["lines", "dots", "heat"] = "lines"
     log: str = ""
     scale: float = 1.0  # 100 for percent
+    share: bool = False  # of something: intervals are cut at 0 and all of it
     beside: str = ""  # another variable with the same axes, dotted beside the lines: what a law foretells
     beside_title: str = ""
     zero: bool = False  # the axis of values has to hold 0
@@ -80,13 +81,14 @@ def rows(picture: Picture, results: "xarray.Dataset") -> Rows:
         second = results[picture.beside]
         beside = (second.mean("seed") if "seed" in second.dims else second).transpose(*axes).values
     places = [results[axis].values for axis in axes]
+    within = {"least": 0.0, "most": picture.scale} if picture.share else {}
     found: Rows = []
     for at in np.ndindex(*(len(place) for place in places)):
         named = {axis: place[i] for axis, place, i in zip(axes, places, at, strict=True)}
         row: dict[str, Any] = {"panel": _panel(picture, named[picture.panels]) if picture.panels else ""}
         row["key"] = _word(named[picture.by]) if picture.by else ""
         row["x"] = named[picture.x].item() if _numeric(picture, results) else _word(named[picture.x])
-        row |= interval_of(np.atleast_1d(values[at]), scale=picture.scale)
+        row |= interval_of(np.atleast_1d(values[at]), scale=picture.scale, **within)
         if not seeds:  # a number that is no mean
             row["n"] = int(row["mean"] is not None)
         if beside is not None:
@@ -205,7 +207,9 @@ def _lines(picture: Picture, results: "xarray.Dataset", keys: list[str]) -> alt.
     if _numeric(picture, results):
         few = [float(value) for value in values] if len(values) <= 12 else None
         kind = alt.Scale(type="log", nice=False, padding=8) if "x" in picture.log else alt.Scale(zero=False, padding=8)
-        axis = alt.Axis(values=few or alt.Undefined, format=",~r", grid=False, tickCount=6, labelOverlap="greedy")
+        axis = alt.Axis(
+            values=few or alt.Undefined, format=",~r", grid=False, tickCount=6, labelOverlap="greedy", labelSeparation=6
+        )
         x = alt.X("x:Q", title=picture.x_title, scale=kind, axis=axis)
     else:
         order = [_word(value) for value in values]

@@ -1,0 +1,97 @@
+"""Pictures that results declare: the numbers that are drawn, whatever is drawn."""
+
+import numpy as np
+import pytest
+import xarray
+from scipy import stats
+
+import lab
+from lab.palette import KNOWN
+from lab.pictures import chart, colours, declare, declared, faceted, panels, rows
+
+AXES = ("objective", "step", "seed")
+VALUES = np.random.default_rng(0).uniform(0.8, 1.0, size=(2, 3, 4))
+
+
+@pytest.fixture
+def results():
+    return xarray.Dataset(
+        {"accuracy": (AXES, VALUES), "law": (("objective", "step"), VALUES.mean(axis=2) / 2)},
+        coords={"objective": ["cross_entropy", "mine <b>"], "step": [0, 10, 1000], "seed": range(4)},
+    )
+
+
+def picture(**fields):
+    usual = {"name": "a", "headline": "It rises.", "value": "accuracy", "value_title": "accuracy (%)"}
+    return lab.Picture(**(usual | {"x": "step", "x_title": "step", "by": "objective", "scale": 100.0} | fields))
+
+
+def test_rows_hold_means_and_t_intervals(results):
+    (row,) = [row for row in rows(picture(), results) if (row["key"], row["x"]) == ("mine <b>", 10)]
+    of = 100 * VALUES[1, 1]
+    low, high = stats.t.interval(0.95, 3, loc=of.mean(), scale=stats.sem(of))
+    assert (row["mean"], row["low"], row["high"]) == pytest.approx((of.mean(), low, high), rel=1e-3)
+    assert row["n"] == 4 and row["panel"] == ""
+
+
+def test_intervals_of_shares_end_where_shares_do(results):
+    found = rows(picture(share=True), results)
+    assert max(row["high"] for row in rows(picture(), results)) > 100 == max(row["high"] for row in found)
+
+
+def test_what_lacks_seeds_has_no_interval(results):
+    (row, *_) = rows(picture(value="law"), results)
+    assert row["low"] is None and row["n"] == 1
+    assert row["mean"] == pytest.approx(50 * VALUES[0, 0].mean(), rel=1e-3)
+
+
+def test_a_value_that_is_missing_is_left_out_and_not_counted(results):
+    results["accuracy"][0, 0, 1] = np.nan
+    assert rows(picture(), results)[0]["n"] == 3
+    results["accuracy"][0, 0, :] = np.nan
+    assert rows(picture(), results)[0]["mean"] is None
+
+
+def test_nothing_that_is_0_is_drawn_on_a_logarithmic_axis(results):
+    results["accuracy"][0, 0, :] = 0.0
+    assert len(rows(picture(log="y"), results)) == 5
+
+
+def test_panels_say_what_their_numbers_are(results):
+    assert panels(picture(panels="step", x="objective", by=""), results) == ["step 0", "step 10", "step 1,000"]
+    assert panels(picture(panels="objective", by=""), results) == ["cross_entropy", "mine <b>"]
+
+
+def test_a_law_stands_beside(results):
+    (row, *_) = rows(picture(beside="law"), results)
+    assert row["beside"] == pytest.approx(50 * VALUES[0, 0].mean(), rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["lines", "dots", "heat"])
+@pytest.mark.parametrize("paneled", ["", "objective"])
+def test_every_kind_is_a_chart_that_vega_lite_knows(results, kind, paneled):
+    one = picture(kind=kind, panels=paneled, by="" if paneled else "objective", beside="law" * (kind != "heat"))
+    whole, width = faceted(one, results, source="here")
+    whole.to_dict(validate=True)
+    assert width > 300
+    for panel in panels(one, results):
+        chart(one, results, source="here", panel=panel or None).to_dict(validate=True)
+
+
+def test_objectives_keep_their_colours_and_numbers_go_from_dark_to_light():
+    of = colours(["cross_entropy", "expected_error T=1", "expected_error T=2"])
+    assert of["cross_entropy"][0] == KNOWN["cross_entropy"][0]
+    assert of["expected_error T=1"][0] == of["expected_error T=2"][0]
+    assert of["expected_error T=1"][1] != of["expected_error T=2"][1]
+    brightness = [sum(int(c[0][i : i + 2], 16) for i in (1, 3, 5)) for c in colours(["1", "10", "1,000"]).values()]
+    assert brightness == sorted(brightness) and len(set(brightness)) == 3
+    plain = colours(["HOG", "k-NN", "network"])
+    assert len({colour for colour, _ in plain.values()}) == 3
+
+
+def test_declarations_survive_a_file(results, tmp_path):
+    one = picture(log="xy", note="Of <script>.")
+    results.attrs["pictures"] = declare([one])
+    results.to_netcdf(tmp_path / "results.nc", engine="h5netcdf")
+    with xarray.open_dataset(tmp_path / "results.nc", engine="h5netcdf") as read:
+        assert declared(read) == [one]
