@@ -317,7 +317,7 @@ def spread(picture: Picture, results: "xarray.Dataset") -> str:
     of = results[picture.value]
     if "seed" not in of.dims or picture.kind == "heat":
         return ""
-    if results.sizes["seed"] > 1 and int(np.isfinite(of).sum("seed").max()) <= 1:
+    if results.sizes["seed"] > 1 and np.isfinite(of.transpose(..., "seed").values).sum(axis=-1).max() <= 1:
         return ""  # of one network, which its note names
     return spans(results) if picture.kind == "dots" else intervals(results)
 
