@@ -149,7 +149,7 @@ def main(settings: Settings) -> None:
     """Train from ever surer starts on one objective after another."""
     lab.study(
         "confident_start",
-        (__doc__ or "").splitlines()[0],
+        __doc__,
         settings,
         measure=measure,
         coordinates=lambda settings: {"lead": LEADS, "seed": settings.seed_range, "step": settings.stages},

@@ -219,7 +219,7 @@ def main(settings: Settings) -> None:
     baselines()
     lab.study(
         "data_driven",
-        (__doc__ or "").splitlines()[0],
+        __doc__,
         settings,
         measure=measure,
         coordinates=lambda settings: {"classifier": CLASSIFIERS, "size": settings.sizes, "images": SHIFTED},

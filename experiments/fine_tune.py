@@ -132,6 +132,7 @@ def pictures(results) -> list[lab.Picture]:
     end, train = (100 * results[name].mean("seed") for name in ("end_gain", "train_gain"))
     best = {regime: end.sel(regime=regime).idxmax("objective").item() for regime in results["regime"].values}
     most = {regime: train.sel(regime=regime).idxmax("objective").item() for regime in results["regime"].values}
+    dots = {"x": "objective", "x_title": "", "panels": "regime", "kind": "dots", "scale": 100.0, "zero": True}
     most_gained = " and ".join(f"{float(end.sel(regime=regime).max()):.1f}" for regime in best)
     return [
         lab.Picture(
@@ -139,24 +140,14 @@ def pictures(results) -> list[lab.Picture]:
             "The last steps gain most with " + ", ".join(f"{name} ({regime})" for regime, name in best.items()) + ".",
             "end_gain",
             "gain in test accuracy (points)",
-            "objective",
-            "",
-            panels="regime",
-            kind="dots",
-            scale=100.0,
-            zero=True,
+            **dots,
         ),
         lab.Picture(
             "train",
             "On the training images: " + ", ".join(f"{name} ({regime})" for regime, name in most.items()) + ".",
             "train_gain",
             "gain in training accuracy (points)",
-            "objective",
-            "",
-            panels="regime",
-            kind="dots",
-            scale=100.0,
-            zero=True,
+            **dots,
         ),
         lab.Picture(
             "progress",
@@ -177,7 +168,7 @@ def main(settings: Settings) -> None:
     """Train on cross entropy, then go on with it or switch to a smoothed accuracy."""
     lab.study(
         "fine_tune",
-        (__doc__ or "").splitlines()[0],
+        __doc__,
         settings,
         measure=measure,
         coordinates=lambda settings: {

@@ -184,7 +184,7 @@ def main(settings: Settings) -> None:
     """Estimate the gradients of one network after another without derivatives, and hold them against the true ones."""
     lab.study(
         "gradient_free",
-        (__doc__ or "").splitlines()[0],
+        __doc__,
         settings,
         measure=measure,
         coordinates=lambda settings: {

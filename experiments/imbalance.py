@@ -144,7 +144,7 @@ def main(settings: Settings) -> None:
     """Train on unbalanced digits, on losses and on smoothed metrics, and judge by balanced ones."""
     lab.study(
         "imbalance",
-        (__doc__ or "").splitlines()[0],
+        __doc__,
         settings,
         measure=measure,
         coordinates=lambda settings: {"metric": METRICS, "seed": settings.seed_range, "step": settings.stages},

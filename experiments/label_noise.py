@@ -201,7 +201,7 @@ def main(settings: Settings) -> None:
     tuned = f"{NETWORK.name}; sgd, mini-batches of 100, the rate of {', '.join(map(str, RATES))} that validates best"
     lab.study(
         "label_noise",
-        (__doc__ or "").splitlines()[0],
+        __doc__,
         settings,
         measure=measure,
         coordinates=lambda settings: {"objective": OBJECTIVES, "seed": settings.seed_range, "trained": settings.parts},

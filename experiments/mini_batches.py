@@ -104,11 +104,8 @@ def answer(results) -> str:
     return (
         f"A mini-batch of 100 misses the loss of the whole by {errors[0]} % after {names[0]} and by {errors[1]} % "
         f"after {names[1]}; its gradient has cosine {lab.mean_interval(first).text()} and "
-        f"{lab.mean_interval(last).text()} with that of the whole (n = {n}): "
-        + lab.compared(
-            f"a mini-batch after {names[1]}", last, f"a mini-batch after {names[0]}", first, unit="in cosine", digits=2
-        )
-        + f". A cosine of {GOOD:g} takes {enough[0]} and {enough[1]} images."
+        f"{lab.mean_interval(last).text()} with that of the whole, less by {lab.paired_difference(first, last).text()} "
+        f"(n = {n}). A cosine of {GOOD:g} takes {enough[0]} and {enough[1]} images."
     )
 
 
@@ -167,7 +164,7 @@ def main(settings: Settings) -> None:
     """Hold mini-batches of every size against all training images, at several stages of training."""
     lab.study(
         "mini_batches",
-        (__doc__ or "").splitlines()[0],
+        __doc__,
         settings,
         measure=measure,
         coordinates=lambda settings: {

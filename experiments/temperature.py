@@ -196,7 +196,7 @@ def main(settings: Settings) -> None:
     """Hold mini-batches' gradients of smoothed accuracy at every temperature against the rise of held-out accuracy."""
     lab.study(
         "temperature",
-        (__doc__ or "").splitlines()[0],
+        __doc__,
         settings,
         measure=measure,
         coordinates=lambda settings: {

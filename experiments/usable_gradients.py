@@ -148,7 +148,8 @@ def pictures(results) -> list[lab.Picture]:
         ),
         lab.Picture(
             "ahead",
-            f"More than cross entropy: {listed(more)} of {len(NAMES) - 1}; less: {listed(less)}.",
+            f"Beyond chance {listed(more)} of {len(NAMES) - 1} gain more than cross entropy, stage by stage, and "
+            f"{listed(less)} less.",
             "ahead",
             "held-out gain less cross entropy's (points)",
             "objective",
@@ -178,7 +179,7 @@ def main(settings: Settings) -> None:
     """Follow every objective's gradient for as far as it raises accuracy, at several stages of training."""
     lab.study(
         "usable_gradients",
-        (__doc__ or "").splitlines()[0],
+        __doc__,
         settings,
         measure=measure,
         coordinates=lambda settings: {

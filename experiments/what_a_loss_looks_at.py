@@ -178,7 +178,7 @@ def main(settings: Settings) -> None:
     """Look at networks at several stages of their training, with the eyes of every objective."""
     lab.study(
         "what_a_loss_looks_at",
-        (__doc__ or "").splitlines()[0],
+        __doc__,
         settings,
         measure=measure,
         coordinates=coordinates,

@@ -145,7 +145,7 @@ def main(settings: Settings) -> None:
     """Slopes by autodiff and by finite differences, of accuracy and of losses, along one weight of each network."""
     lab.study(
         "why_not_accuracy",
-        (__doc__ or "").splitlines()[0],
+        __doc__,
         settings,
         measure=measure,
         coordinates=lambda settings: {

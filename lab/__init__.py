@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lab.catalogue import objective as objective
     from lab.catalogue import register as register
     from lab.checks import check as check
+    from lab.collection import open_runs as open_runs
     from lab.comparison import compare as compare
     from lab.console import cli as cli
     from lab.console import interruptible as interruptible
@@ -95,7 +96,6 @@ if TYPE_CHECKING:
     from lab.runs import Run as Run
     from lab.runs import lasting_run as lasting_run
     from lab.runs import new_run as new_run
-    from lab.runs import open_runs as open_runs
     from lab.runs import resumed_run as resumed_run
     from lab.schedules import annealed as annealed
     from lab.schedules import hand_over as hand_over
@@ -133,6 +133,7 @@ _HOME = {
     "book": "cross_entropy_error mean_squared_error",
     "catalogue": "objective register",
     "checks": "check",
+    "collection": "open_runs",
     "comparison": "compare",
     "console": "cli interruptible progress",
     "curvature": "gauss_newton_vector hessian_vector spectral_density top_eigenvalues trace",
@@ -162,7 +163,7 @@ _HOME = {
     "ranking": "compared",
     "rays": "accuracy_gain best_weight",
     "report": "write_report",
-    "runs": "Run lasting_run new_run open_runs resumed_run",
+    "runs": "Run lasting_run new_run resumed_run",
     "schedules": "annealed hand_over tied",
     "settings": "CompareSettings DataSettings StudySettings SweepSettings TrainingSettings TrainSettings",
     "statistics": "Interval bootstrap_interval holm interquartile_mean mean_interval median_interval "

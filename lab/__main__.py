@@ -16,9 +16,10 @@ import tyro
 from rich.console import Console
 
 import lab
+from lab.collection import runs_at
 from lab.console import cli, interruptible, progress, read_again
 from lab.errors import InputError
-from lab.runs import Run, begun_with, runs_at
+from lab.runs import Run, begun_with
 from lab.settings import CompareSettings, DoctorSettings, ShowSettings, SweepCommand, TrainCommand, restored
 
 

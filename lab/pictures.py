@@ -66,12 +66,20 @@ def declared(results: "xarray.Dataset") -> list[Picture]:
 
 
 def panels(picture: Picture, results: "xarray.Dataset") -> list[str]:
-    """The panels of a picture, by name; one without a name if it has no `panels`."""
-    return [_panel(picture, value) for value in results[picture.panels].values] if picture.panels else [""]
+    """The panels of a picture that show something, by name; one without a name if it has no `panels`."""
+    if not picture.panels:
+        return [""]
+    return [_panel(picture, value) for value in _measured(picture, results)[picture.panels].values]
+
+
+def _measured(picture: Picture, results: "xarray.Dataset") -> "xarray.Dataset":
+    """The results without the panels for which there is no number at all."""
+    return results.dropna(picture.panels, how="all", subset=[picture.value]) if picture.panels else results
 
 
 def rows(picture: Picture, results: "xarray.Dataset") -> Rows:
     """The numbers of a picture: one row for each place along its axes, with `mean`, `low`, `high` and `n`."""
+    results = _measured(picture, results)
     axes = [axis for axis in (picture.panels, picture.by, picture.x) if axis]
     of = results[picture.value]
     seeds = ["seed"] if "seed" in of.dims else []

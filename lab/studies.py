@@ -30,7 +30,7 @@ Measured = Mapping[str, tuple[Sequence[str], Any]]
 
 def study(
     name: str,
-    question: str,
+    question: str | None,
     settings: S,
     *,
     measure: Callable[[S, Dataset, Any, Callable[[int], object]], Measured],
@@ -43,6 +43,8 @@ def study(
     parts: Callable[[S], Sequence[Any]] | None = None,
 ) -> "xarray.Dataset":
     """Asks the question, keeps what was found in a run's folder, draws it and prints the answer; gives the results.
+
+    The question is the first line of what is given: a script gives its `__doc__`.
 
     `measure(settings, data, part, advance)` gives variables by name, each with its axes and values; those of all parts
     are put together along the axis `over`. Parts are the seeds unless `parts` names others. What has been measured is
@@ -82,7 +84,11 @@ def study(
         measured = [run.part(i) for i in range(len(all_parts))]
         results = xarray.concat([one for one in measured if one is not None], dim=over)
         results = results.assign_coords({over: all_parts})
-        results.attrs = {"question": question, "data": data.description, "method": inspect.cleandoc(method(settings))}
+        results.attrs = {
+            "question": (question or name).splitlines()[0],
+            "data": data.description,
+            "method": inspect.cleandoc(method(settings)),
+        }
         results.attrs |= {"answer": answer(results), "pictures": declare(pictures(results))}
         run.save_results(results)
         with console.status("drawing"):

@@ -14,7 +14,7 @@ FOLDER = Path(lab.__file__).parent
 # From the top down: a module may import those before it.
 LAYERS = """
 errors machine settings files labels
-idx published sample prepared sources data sample.make checkpoints runs
+idx published sample prepared sources data sample.make checkpoints runs collection
 batches convolutions networks book userfile
 margins objectives losses tempered weighted surrogates hinges confusion catalogue metrics properties checks
 optimisers schedules devices evaluation
@@ -33,6 +33,7 @@ WITHOUT_JAX = [
     "checkpoints",
     "statistics",
     "runs",
+    "collection",
     "quantities",
     *LAYERS[LAYERS.index("findings") : LAYERS.index("studies")],
 ]

@@ -16,7 +16,7 @@ VALUES = np.random.default_rng(0).uniform(0.8, 1.0, size=(2, 3, 4))
 @pytest.fixture
 def results():
     return xarray.Dataset(
-        {"accuracy": (AXES, VALUES), "law": (("objective", "step"), VALUES.mean(axis=2) / 2)},
+        {"accuracy": (AXES, VALUES.copy()), "law": (("objective", "step"), VALUES.mean(axis=2) / 2)},
         coords={"objective": ["cross_entropy", "mine <b>"], "step": [0, 10, 1000], "seed": range(4)},
     )
 
@@ -60,6 +60,13 @@ def test_nothing_that_is_0_is_drawn_on_a_logarithmic_axis(results):
 def test_panels_say_what_their_numbers_are(results):
     assert panels(picture(panels="step", x="objective", by=""), results) == ["step 0", "step 10", "step 1,000"]
     assert panels(picture(panels="objective", by=""), results) == ["cross_entropy", "mine <b>"]
+
+
+def test_a_panel_without_a_number_is_left_out(results):
+    results["accuracy"][:, 0, :] = np.nan
+    one = picture(panels="step", x="objective", by="")
+    assert panels(one, results) == ["step 10", "step 1,000"]
+    assert {row["panel"] for row in rows(one, results)} == {"step 10", "step 1,000"}
 
 
 def test_a_law_stands_beside(results):
