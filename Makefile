@@ -38,9 +38,9 @@ experiments: ## run every experiment on the embedded sample and show them all on
 		echo "== $$script"; "$(VENV)/bin/python" "$$script" --sample --out "$$out" $(ARGS) || exit 1; \
 	done; exec $(RUN) lab report "$$out"
 
-test: ## run the quick tests (the slow ones: ARGS='-m slow')
+test: ## run the quick tests on all cores (the slow ones: ARGS='-m slow')
 	$(call environment,dev $(EXTRAS))
-	@exec $(RUN) pytest $(ARGS)
+	@exec $(RUN) pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)
 
 lint: ## check style and types, change nothing
 	$(call environment,dev $(EXTRAS))

@@ -12,17 +12,25 @@ jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_legacy_prng_key", "error")
 
 
+def pytest_configure(config):
+    """Compiled programs are kept, apart from the user's: most of what a test takes is the compiler's time.
+
+    The tests, the commands that they run and the next run of the tests find them again.
+    """
+    from lab.machine import cache_folder
+
+    os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
+    os.environ["XDG_CACHE_HOME"] = str(config.cache.mkdir("programs"))
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    # Of two processes one may find what the other is still writing; JAX then compiles, and says so.
+    config.addinivalue_line("filterwarnings", "ignore:Error reading persistent compilation cache entry")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_prepared_data(tmp_path_factory):
     """No prepared folder of this machine's user may change what a test sees."""
     os.environ["TFDS_DATA_DIR"] = str(tmp_path_factory.mktemp("no-tfds"))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _a_cache_of_its_own(tmp_path_factory):
-    """Commands that tests run share their compiled programs, and leave the user's alone."""
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
-    os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
 
 
 @pytest.fixture(scope="module", autouse=True)

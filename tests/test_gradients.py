@@ -17,6 +17,10 @@ OBJECTIVES = [one.make() for one in definitions() if one.family != "own"] + [
 ]
 
 
+# Compiled whole: op by op, each of them is a program of its own.
+gradients_of = jax.jit(lab.objective_gradients, static_argnames=("network", "chunk"))
+
+
 @pytest.fixture(scope="module")
 def network():
     return lab.mlp([20, 15], activation="relu")
@@ -31,14 +35,18 @@ def test_all_at_once_equals_one_by_one(network, batch):
     """The oracle is jax.grad of each mean on its own: another route through the same network."""
     parameters = network.init(jax.random.key(0))
     images, labels = batch
-    together = lab.objective_gradients(network, parameters, images, labels, OBJECTIVES)
-    by_itself = jax.jit(jax.grad(lambda theta, one: jnp.mean(one(network.apply(theta, images), labels))))
-    value = jax.jit(lambda one, logits: one(logits, labels))
-    for i, objective in enumerate(OBJECTIVES):
-        alone = by_itself(parameters, objective)
+    together = gradients_of(network, parameters, images, labels, OBJECTIVES)
+
+    @jax.jit
+    def one_by_one(theta, logits):
+        means = [lambda at, of=one: jnp.mean(of(network.apply(at, images), labels)) for one in OBJECTIVES]
+        return [jax.grad(mean)(theta) for mean in means], [one(logits, labels) for one in OBJECTIVES]
+
+    gradients, values = one_by_one(parameters, together.logits)
+    for i, (alone, value) in enumerate(zip(gradients, values, strict=True)):
         for both in zip(jax.tree.leaves(together.gradients), jax.tree.leaves(alone), strict=True):
             np.testing.assert_allclose(both[0][i], both[1], rtol=2e-5, atol=1e-7)
-        np.testing.assert_allclose(together.values[i], value(objective, together.logits), rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(together.values[i], value, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("route", ["dense", "any network"])
@@ -48,9 +56,9 @@ def test_chunks_add_up_to_the_whole(route, network, batch, float64):
     images, labels = batch[0].astype(float), batch[1]
     objectives = [lab.objective(name) for name in ("cross_entropy", "squared_logits", "zero_one")]
     used = network if route == "dense" else replace(network, tapped=None)
-    whole = lab.objective_gradients(network, parameters, images, labels, objectives)
+    whole = gradients_of(network, parameters, images, labels, objectives)
     for chunk in (24, 16, 64, 100):
-        parts = lab.objective_gradients(used, parameters, images, labels, objectives, chunk=chunk)
+        parts = gradients_of(used, parameters, images, labels, objectives, chunk=chunk)
         for one, other in zip(jax.tree.leaves(parts), jax.tree.leaves(whole), strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-15)
 
@@ -68,7 +76,7 @@ def test_gradient_against_finite_differences_of_the_loss(network, batch, float64
     parameters = jax.tree.map(lambda x: x.astype(float), network.init(jax.random.key(1)))
     images, labels = batch[0].astype(float), batch[1]
     objectives = [lab.objective(name) for name in ("cross_entropy", "squared_error", "centred_expected_error")]
-    stack = lab.objective_gradients(network, parameters, images, labels, objectives).gradients
+    stack = gradients_of(network, parameters, images, labels, objectives).gradients
     flat = np.stack([jax.flatten_util.ravel_pytree(jax.tree.map(lambda g, i=i: g[i], stack))[0] for i in range(3)])
     positions = jnp.asarray(np.argsort(-np.abs(flat[0]))[:40:4])
 
@@ -105,7 +113,7 @@ def test_accuracys_gradient_is_exactly_zero_and_its_differences_are_not(network,
         return lab.accuracy(network.apply(theta, images), labels)
 
     assert not any(leaf.any() for leaf in jax.tree.leaves(jax.grad(accuracy)(parameters)))
-    zero_one = lab.objective_gradients(network, parameters, images, labels, [lab.objective("zero_one")])
+    zero_one = gradients_of(network, parameters, images, labels, [lab.objective("zero_one")])
     assert not any(leaf.any() for leaf in jax.tree.leaves(zero_one.gradients))
     count = sum(leaf.size for leaf in jax.tree.leaves(parameters))
     last_bias = jnp.arange(count - 10, count)  # leaves are ordered bias, weight: these are the last weights
@@ -132,7 +140,7 @@ def test_finite_differences_of_accuracy_are_whole_examples(network, batch):
 
 def test_gram_gives_norms_and_cosines(network, batch):
     parameters = network.init(jax.random.key(0))
-    stack = lab.objective_gradients(network, parameters, *batch, OBJECTIVES).gradients
+    stack = gradients_of(network, parameters, *batch, OBJECTIVES).gradients
     flat = np.concatenate([np.asarray(leaf).reshape(len(OBJECTIVES), -1) for leaf in jax.tree.leaves(stack)], axis=1)
     flat = flat.astype(float)
     gram = lab.gram(stack)
@@ -237,7 +245,7 @@ def test_margin_gram_adds_up_whatever_the_nodes(nodes, network, batch, float64):
     binned = jax.jit(lambda theta: margin_gram(network.apply, theta, images, labels, lab.soft_margin, nodes=nodes))(
         parameters
     )
-    unhinged = lab.objective_gradients(network, parameters, images, labels, [lab.objective("unhinged")])
+    unhinged = gradients_of(network, parameters, images, labels, [lab.objective("unhinged")])
     np.testing.assert_allclose(jnp.sum(binned.inner), lab.gram(unhinged.gradients)[0, 0], rtol=1e-10)
     assert binned.margins.shape == (nodes,) and (np.diff(binned.margins) >= 0).all()
 
@@ -247,7 +255,7 @@ def test_margin_slopes_are_inner_products_with_the_nodes(nodes, network, batch, 
     """Along the sum of all nodes' gradients, which is minus the gradient of -m: the rows of the matrix, added up."""
     parameters = jax.tree.map(lambda x: x.astype(float), network.init(jax.random.key(4)))
     given = (network.apply, parameters, batch[0].astype(float), batch[1], lab.soft_margin)
-    unhinged = lab.objective_gradients(network, *given[1:4], [lab.objective("unhinged")]).gradients
+    unhinged = gradients_of(network, *given[1:4], [lab.objective("unhinged")]).gradients
     direction = jax.tree.map(lambda leaf: -leaf[0], unhinged)
     found = jax.jit(lambda d: margin_slopes(*given, d, nodes=nodes))(direction)
     inner = jax.jit(lambda: margin_gram(*given, nodes=nodes).inner)()

@@ -68,6 +68,7 @@ def test_equal_arrays_give_equal_bytes(tmp_path: Path):
         (lzma.compress(encode_idx(IMAGES))[:-9], "compressed file is cut off"),
         (lzma.compress(encode_idx(IMAGES)) + b"!", "compressed file is damaged (1 bytes follow the end)"),
     ],
+    ids=lambda given: given if isinstance(given, str) else "",
 )
 def test_damage_is_named_with_the_file(path: Path, content: bytes, says: str):
     path.write_bytes(content)

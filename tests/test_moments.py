@@ -1,6 +1,7 @@
 """Moments of single examples' gradients, and inner products between objectives, by every route."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -30,10 +31,21 @@ def case(network, size=9):
     return parameters, jnp.asarray(draw.normal(size=(size, 12))), jnp.asarray(draw.integers(0, 4, size))
 
 
+# Compiled whole: op by op, each of them is a program of its own.
+moments_of = jax.jit(example_moments, static_argnames=("network", "square", "chunk"))
+cosine_of = jax.jit(batch_cosine, static_argnames=("network", "batch_size"))
+gram_of = jax.jit(objective_gram, static_argnames="network")
+
+
 def one_by_one(network, parameters, images, labels, objective):
     """A gradient for each example, each by a jax.grad of its own: [batch, parameters]."""
-    slope = jax.jit(jax.grad(lambda theta, x, y: objective(network.apply(theta, x[None]), y[None])[0]))
-    return np.stack([ravel_pytree(slope(parameters, x, y))[0] for x, y in zip(images, labels, strict=True)])
+    return np.stack([_slope(network, parameters, x, y, objective) for x, y in zip(images, labels, strict=True)])
+
+
+@partial(jax.jit, static_argnames="network")
+def _slope(network, parameters, image, label, objective):
+    loss = jax.grad(lambda theta: objective(network.apply(theta, image[None]), label[None])[0])
+    return ravel_pytree(loss(parameters))[0]
 
 
 @pytest.mark.parametrize("chunk", [None, 4, 3, 20], ids="chunk={}".format)
@@ -42,7 +54,7 @@ def test_moments_are_those_of_a_loop_over_examples(route, chunk, network, float6
     """Of 9 examples: at once, in threes, and in fours with a last chunk that overlaps the one before."""
     parameters, images, labels = case(network)
     used = network if route == "dense" else replace(network, tapped=None)
-    found = example_moments(used, parameters, images, labels, FEW, square=True, chunk=chunk)
+    found = moments_of(used, parameters, images, labels, FEW, square=True, chunk=chunk)
     for k, objective in enumerate(FEW):
         each = one_by_one(network, parameters, images, labels, objective)
 
@@ -57,8 +69,8 @@ def test_moments_are_those_of_a_loop_over_examples(route, chunk, network, float6
 
 def test_both_routes_agree_for_every_objective(network, float64):
     parameters, images, labels = case(network)
-    dense = example_moments(network, parameters, images, labels, OBJECTIVES)
-    slow = example_moments(replace(network, tapped=None), parameters, images, labels, OBJECTIVES)
+    dense = moments_of(network, parameters, images, labels, OBJECTIVES)
+    slow = moments_of(replace(network, tapped=None), parameters, images, labels, OBJECTIVES)
     for one, other in zip(jax.tree.leaves(dense), jax.tree.leaves(slow), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
 
@@ -70,7 +82,7 @@ def test_inner_products_by_the_cheaper_route(size, float64):
     parameters, images, labels = case(network, size)
     parameters = jax.tree.map(lambda x: 30 * x, parameters)
     assert _examples_are_cheaper(parameters, size, len(FEW)) == (size < 5)
-    found = objective_gram(network, parameters, images, labels, FEW)
+    found = gram_of(network, parameters, images, labels, FEW)
     each = np.stack([one_by_one(network, parameters, images, labels, objective).mean(axis=0) for objective in FEW])
     np.testing.assert_allclose(found, each @ each.T, rtol=1e-10, atol=1e-14)
 
@@ -81,8 +93,8 @@ def test_batch_cosine_is_that_of_the_mini_batches_gradients(route, batch_size, n
     """Of 9 examples, the last left out where it fills no mini-batch; a gradient of 0 has no cosine."""
     parameters, images, labels = case(network)
     used = network if route == "dense" else replace(network, tapped=None)
-    moments = example_moments(used, parameters, images, labels, FEW)
-    found = batch_cosine(used, parameters, images, labels, FEW, moments, batch_size=batch_size)
+    moments = moments_of(used, parameters, images, labels, FEW)
+    found = cosine_of(used, parameters, images, labels, FEW, moments, batch_size=batch_size)
     for k, objective in enumerate(FEW[:3]):
         each = one_by_one(network, parameters, images, labels, objective)
         parts = [each[i : i + batch_size].mean(axis=0) for i in range(0, 10 - batch_size, batch_size)]

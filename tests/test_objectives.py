@@ -290,15 +290,28 @@ def drawn_parameters(definition, draw):
     return found
 
 
+SHAPES = [(classes, len(labels)) for classes, (_, labels) in MILD.items()]  # compiled already
+LAWS = {
+    "seed": st.integers(0, 2**32 - 1),
+    "scale": st.sampled_from([0.1, 3.0, 30.0]),
+    "shift": st.floats(-50, 50),
+}
+
+
 @settings(deadline=None, max_examples=40)
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    shape=st.sampled_from([(2, 1), (3, 8), (10, 3), (100, 3)]),  # few: each is compiled anew
-    scale=st.sampled_from([0.1, 3.0, 30.0]),
-    shift=st.floats(-50, 50),
-)
+@given(shape=st.sampled_from(SHAPES), **LAWS)
 def test_laws(seed, shape, scale, shift):
-    classes, size = shape
+    check_laws(seed, *shape, scale, shift)
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=20)
+@given(**LAWS)
+def test_laws_of_a_hundred_classes(seed, scale, shift):
+    check_laws(seed, 100, 3, scale, shift)
+
+
+def check_laws(seed, classes, size, scale, shift):
     logits, labels = random_case(seed, size, classes, scale)
     draw = np.random.default_rng([seed, 1])
     with jax.enable_x64(True):
