@@ -162,6 +162,7 @@ def test_a_declaration_that_is_not_so_is_wrong():
     assert checks._property("bounded", definition.make()).rank == "wrong"
 
 
+@pytest.mark.slow
 def test_objectives_of_a_batch_are_checked_as_such():
     found = {one.what: one for one in lab.check(lab.objective("soft_macro_f1"))}
     assert found["per example"].rank == "note" and "margin" not in found

@@ -149,6 +149,7 @@ def test_the_second_table_fits_and_says_how_to_read_it(comparison, width):
     assert all(f"{column.heading}: {column.reading}" in flowing for column in shown)
 
 
+@pytest.mark.slow
 def test_double_precision_measures_the_same_networks(comparison, mnist, small_settings):
     """Trained alike; cosines that single precision has right come out the same, with more digits."""
     double = lab.compare(replace(small_settings, precision="float64", seeds=1), mnist)

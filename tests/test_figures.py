@@ -114,6 +114,7 @@ def test_the_learning_curve_is_drawn(tmp_path, learning):
     assert "After 3 epochs 91.2 [88.7, 93.7] % of the test images are read rightly." in headlines.learning(learning)
 
 
+@pytest.mark.slow
 def test_drawing_needs_no_jax(run, drawn, tmp_path):
     """In a process in which importing JAX fails; and drawn again from disk a picture is the same to the last bit."""
     copy = tmp_path / "copy"

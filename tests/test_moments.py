@@ -67,6 +67,7 @@ def test_moments_are_those_of_a_loop_over_examples(route, chunk, network, float6
         np.testing.assert_allclose(found.inner[k], each @ each.mean(axis=0), rtol=1e-10, atol=1e-14)
 
 
+@pytest.mark.slow
 def test_both_routes_agree_for_every_objective(network, float64):
     parameters, images, labels = case(network)
     dense = moments_of(network, parameters, images, labels, OBJECTIVES)

@@ -169,6 +169,7 @@ def test_value_and_gradient_in_float64(setting):
         np.testing.assert_allclose(slope, expected_slope, rtol=1e-9, atol=absolute)
 
 
+@pytest.mark.slow
 @EVERY_SETTING
 def test_value_and_gradient_in_float32(setting):
     name, parameters = SETTINGS[setting]
@@ -179,6 +180,7 @@ def test_value_and_gradient_in_float32(setting):
         np.testing.assert_allclose(slope, expected_slope, rtol=5e-5, atol=5e-6)
 
 
+@pytest.mark.slow
 @EVERY_SETTING
 def test_huge_logits_stay_finite_and_right(setting):
     name, parameters = SETTINGS[setting]
@@ -587,6 +589,7 @@ def test_more_than_k_answers_cost_nothing():
 CASES_OF_SMOOTHED = [lab.smoothed_error(kernel=k, rivals=r).definition for k in KERNELS for r in RIVALS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "definition",
     [*(one for one in OWN if one.batch_form is None), *CASES_OF_SMOOTHED[1:]],
@@ -597,6 +600,7 @@ def test_flags_are_measured(definition):
     assert {flag for flag in FLAGS if properties.PROPERTIES[flag](objective)} == set(definition.flags.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_margin_is_measured(name):
     found, form = properties.margin_function(lab.objective(name)), lab.objective(name).definition.margin_form

@@ -75,6 +75,7 @@ def test_an_objective_of_a_batch_has_no_portrait():
         lab.portray(lab.objective("soft_macro_f1"))
 
 
+@pytest.mark.slow
 def test_show_draws_and_report_draws_again(tmp_path):
     done = run("show", "gce:q=0.3", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -119,6 +119,7 @@ def test_networks_of_two_kinds_are_not_averaged(saved, mnist, tmp_path):
         lab.compare(lab.CompareSettings(checkpoint=(saved[0], run.path), **SMALL), mnist)
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own_is_trained_and_compared(mine, mnist):
     """A network given with its parameters starts from them, for every seed."""
     found = {}
