@@ -1,7 +1,7 @@
 """The comparison: gradients of many objectives, at several stages of training, over several networks.
 
-`compare` goes from settings and digits to labelled results: seed x stage x objective. Everything the table,
-the pictures and the page show is computed here and nowhere else.
+`compare` goes from settings and digits to labelled results: seed x stage x objective; and, where it is asked for,
+which of the objectives train the better networks (`lab.race`).
 """
 
 from collections.abc import Callable, Iterable
@@ -24,9 +24,10 @@ from lab.networks import Network
 from lab.objectives import Objective
 from lab.optimisers import optimiser
 from lab.quantities import QUANTITIES
+from lab.race import entered
 from lab.runs import Run
 from lab.saved import load_network, network_of
-from lab.settings import CompareSettings, Precision
+from lab.settings import CompareSettings, Precision, SweepSettings
 from lab.staircase import (
     DIFFERENCE_STEPS,
     DIFFERENCE_WEIGHTS,
@@ -35,6 +36,7 @@ from lab.staircase import (
     LINE_OFFSETS,
     move_weights,
 )
+from lab.sweeps import sweep
 from lab.training import train
 
 if TYPE_CHECKING:
@@ -54,6 +56,16 @@ STANDARD = (
     "sigmoid_margin",
     "ramp",
 )
+RACERS = (
+    "cross_entropy",
+    "squared_error",
+    "crammer_singer",
+    "expected_error",
+    "expected_error:temperature=0.1",
+    "centred_expected_error",
+    "sigmoid_margin",
+)
+RACE_RATES = (1, 4, 16, 64)  # times the learning rate of training: smoothed errors have small gradients
 SWEPT = ("cross_entropy", "expected_error", "centred_expected_error", "sigmoid_margin", "ramp")
 
 
@@ -85,7 +97,7 @@ def compare(
 
     `progress(steps, what)` is told of steps of training done and of what is being done.
     Raises: InputError before anything is computed if settings and data do not fit; DataError for a checkpoint that is
-      missing or damaged; FloatingPointError if training diverges.
+      missing or damaged; FloatingPointError if training diverges, or cross entropy at every rate of the race.
     """
     if settings.examples > len(data.train):
         raise InputError(
@@ -94,6 +106,7 @@ def compare(
         )
     with arithmetic(settings.precision):
         objectives, in_table = compared_objectives(settings)
+    race = _race(settings, data, progress)
     subjects = _saved(settings, data) if settings.checkpoint else _trained(settings, data)
     by_seed = []
     for i, subject in enumerate(subjects):
@@ -105,7 +118,29 @@ def compare(
         tell(0)
         by_seed.append(_one_network(settings, data, objectives, subject.network, subject.states(seed, tell), seed))
     arrays = jax.tree.map(lambda *leaves: np.stack(leaves), *by_seed)
-    return _labelled(settings, data, objectives, in_table, subjects, arrays)
+    results = _labelled(settings, data, objectives, in_table, subjects, arrays)
+    return results if race is None else entered(results, race)
+
+
+def _race(settings: CompareSettings, data: Dataset, progress: Callable[[int, str], object]) -> "xarray.Dataset | None":
+    """The sweep in which objectives train networks of the comparison's kind, each at its best of a few rates."""
+    training = settings.training
+    if settings.checkpoint or not settings.race:
+        return None
+    chosen = SweepSettings(
+        data=settings.data,
+        objective=(*(RACERS if settings.standard else RACERS[:1]), *settings.objective),
+        learning_rates=",".join(f"{training.learning_rate * factor:g}" for factor in RACE_RATES),
+        optimiser=training.optimiser,
+        widenings=1,
+        network=training.network,
+        batch_size=training.batch_size,
+        order=training.order,
+        epochs=max(1, settings.race * training.batch_size // len(data.train)),
+        seeds=settings.seeds,
+        seed=settings.seed,
+    )
+    return sweep(chosen, data, progress=lambda _, what: progress(0, f"race: {what}"))
 
 
 class _Subject(NamedTuple):

@@ -15,6 +15,7 @@ from lab import charts, curves, grids, headlines, legend, races, series, tallies
 from lab.frame import intervals, kind, spans, titled
 from lab.pictures import Picture, declared, faceted, rows
 from lab.quantities import COLUMNS
+from lab.race import raced
 from lab.ranking import answer
 from lab.runs import Run, write_bytes
 
@@ -301,7 +302,10 @@ def _figures(results: "xarray.Dataset") -> dict[str, Callable[["xarray.Dataset"]
     if kind(results) == "study":
         return {one.name: partial(_declared, one) for one in declared(results)}
     chosen = {"sweep": SWEEP, "train": LEARNING, "show": PORTRAIT, "compare": COMPARISON}[kind(results)]
-    return {figure.__name__: figure for figure in chosen}
+    found = {figure.__name__: figure for figure in chosen}
+    if (race := raced(results)) is not None:
+        found["race"] = lambda _: standings(race)
+    return found
 
 
 def _declared(picture: Picture, results: "xarray.Dataset") -> Any:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from lab.race import raced
+from lab.ranking import answer
 from lab.statistics import Interval, mean_interval
 
 if TYPE_CHECKING:
@@ -30,11 +32,20 @@ def summarise(results: "xarray.Dataset") -> list[Finding]:
     found = [_accuracy(results), _loss(results)]
     if _has(results, "expected_error:temperature=0.1"):
         found += [_cold(results), _warm(results), _wrong_answers(results)]
-    return [*found, _gain(results), _noise(results), _dead(results)]
+    found += [_gain(results), _noise(results), _dead(results)]
+    return found if (race := raced(results)) is None else [*found, _race(race)]
 
 
 def _has(results: "xarray.Dataset", one: str) -> bool:
     return one in results["objective"].values
+
+
+def _race(race: "xarray.Dataset") -> Finding:
+    best, *rest = answer(race)
+    epochs = int(race["epoch"].max())
+    length = f"After {epochs} epoch{'s' if epochs > 1 else ''}, each at its best learning rate"
+    claim, *rest = rest or ["Which trains the better network, these cannot tell."]
+    return Finding(claim, " ".join([f"{length}: {best}", *rest]))
 
 
 def _over_networks(results: "xarray.Dataset", variable: str, objective: str, stage: int) -> Interval:

@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-from lab import charts, figures, grids, legend, series, story
+from lab import charts, figures, grids, legend, races, series, story, tallies
 from lab.links import fitted
 from lab.page import Spec
+from lab.race import raced
 from lab.statistics import mean_interval
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 def datasets(results: "xarray.Dataset") -> dict[str, series.Rows]:
     """The numbers of all charts, each once."""
-    return {
+    found = {
         "staircase": series.staircase_rows(results),
         "differences": series.difference_rows(results),
         "cosines": series.cosine_rows(results),
@@ -23,6 +24,11 @@ def datasets(results: "xarray.Dataset") -> dict[str, series.Rows]:
         "gains": series.gain_rows(results),
         "nodes": series.node_rows(results),
     }
+    if (race := raced(results)) is not None:
+        keys = dict(zip((str(title) for title in race["title"].values), legend.keys(race), strict=True))
+        for name, rows in (("ranking", tallies.ranking_rows(race)), ("networks", tallies.network_rows(race))):
+            found[name] = [row | {"key": keys[row["title"]]} for row in rows]
+    return found
 
 
 def specs(results: "xarray.Dataset", rows: dict[str, series.Rows]) -> dict[str, Spec]:
@@ -51,6 +57,9 @@ def specs(results: "xarray.Dataset", rows: dict[str, series.Rows]) -> dict[str, 
     height, dead = max(60, 26 * len(swept)), {"measure": "dead"}
     found["temperatures-dead"] = _spec(grids.deaths(swept), choices, height=height, where=dead)
     found["temperatures-dead"]["title"]["text"] = {"expr": "stage + ': dead in how many networks'"}
+    if "ranking" in rows:
+        titles = [row["title"] for row in rows["ranking"]]
+        found["race"] = fitted(races.ranking(titles), height=24 * len(titles), link="key", names={"key": ""})
     return found
 
 

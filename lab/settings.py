@@ -145,6 +145,8 @@ class CompareSettings:
     """networks, each with its own start, mini-batches and images; what is reported is their mean"""
     seed: int = 0
     """the first seed"""
+    race: int = 0
+    """steps (in whole epochs, as 300) for which objectives train networks of their own: whose are better? 0: none do"""
     precision: Precision = "highest"
     """of matrix products (a GPU's default is too coarse for cosines); float64: measured in double precision"""
     checkpoint: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
@@ -156,6 +158,7 @@ class CompareSettings:
         _at_least("seeds", self.seeds, 1)
         _at_least("seed", self.seed, 0)
         _at_least("examples", self.examples, 2)
+        _at_least("race", self.race, 0)
         _ = self.stage_steps, self.temperature_values
 
     @property

@@ -7,13 +7,14 @@ import math
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lab import headlines, legend, series
+from lab import headlines, legend, ranking, series
 from lab.findings import summarise
 from lab.frame import intervals, spans
 from lab.markup import Style, boxes, figure, glossary, radio
 from lab.markup import legend as buttons
 from lab.palette import styles
 from lab.quantities import COLUMNS, QUANTITIES
+from lab.race import raced
 from lab.statistics import Interval, mean_interval
 
 if TYPE_CHECKING:
@@ -76,6 +77,15 @@ are the gain of the same step on digits that neither the gradient nor its length
 best where held-out accuracy rises, beside cross entropy&rsquo;s. Where the two part, cross entropy spends
 its pull on digits that accuracy does not ask for.</p>"""
 
+RACE = """<p>A gradient is a means, and a network is the end. So let objectives train networks of their own, from
+the same starts and on the same mini-batches: {recipe}. How many of the test digits do their networks read
+rightly?</p>
+<p>These networks are young: for longer training, and for more objectives and temperatures, there is
+<code>python -m lab sweep</code>.</p>"""
+
+NO_RACE = """<p>A gradient is a means, and a network is the end. This comparison trained none with the other objectives;
+<code>python -m lab compare --race 300</code> does, and <code>python -m lab sweep</code> asks nothing else.</p>"""
+
 NUMBERS = """<p>All of it in figures. Means over the networks; in brackets, where there are two networks or
 more, the 95&nbsp;% interval of the mean. What each column means stands below the table.</p>"""
 
@@ -93,6 +103,7 @@ def _glossary(results: "xarray.Dataset") -> dict[str, str]:
 def parts(results: "xarray.Dataset") -> list[Part]:
     """The page from top to bottom, up to its methods."""
     digits = f"{int(results.attrs['line_examples'])} of its training"
+    race = raced(results)
     return [
         Part("What we want, and what we train on", QUESTION),
         Part(
@@ -169,8 +180,21 @@ def parts(results: "xarray.Dataset") -> list[Part]:
                 results,
             ),
         ),
+        Part("Who trains the better network?", NO_RACE) if race is None else _race(race),
         Part("What was measured", NUMBERS, _table(results) + _findings(results)),
     ]
+
+
+def _race(race: "xarray.Dataset") -> Part:
+    """Who trains the better network; one that diverged at every rate is named and not drawn."""
+    lost = f" Diverged at every learning rate: {escape(race.attrs['lost'])}." if race.attrs.get("lost", "") else ""
+    note = f"{spans(race)} Dots: networks. Compared pairwise by seed, corrected for their number (Holm).{lost}"
+    headline = " ".join(ranking.answer(race)[:2])
+    return Part(
+        "Who trains the better network?",
+        RACE.format(recipe=escape(race.attrs["recipe"])),
+        figure(boxes(["race"]), note.replace(" %", "&nbsp;%"), headline=headline),
+    )
 
 
 def _figure(headline: str, content: str, note: str, results: "xarray.Dataset") -> str:

@@ -72,13 +72,14 @@ def sweep(
 
     Cells of one family train together. Where an objective's best rate lies on the edge of the grid, the grid is made
     wider on that side for it, by one rate at a time and `settings.widenings` times at most: `widened` says by how
-    many. A cell in which any network stops being finite is `diverged`, is never chosen, and the others go on.
+    many. A cell in which any network stops being finite is `diverged`, is never chosen, and the others go on. An
+    objective of which all cells have diverged is not in the results; their attribute `lost` names it.
 
     With a `run`, every family's rows are written to metrics.jsonl as it is done; what is there already is not done
     again. `progress(steps, what)` counts the steps of the grid and, as it is widened, more.
 
     Raises: InputError before anything is trained if settings and data do not fit; Stopped once `stop()` is true;
-      FloatingPointError if an objective diverges at every learning rate.
+      FloatingPointError if the reference diverges at every learning rate.
     """
     contest = _Contest(settings, data, progress, stop)
     rows = _whole(run.metrics(), settings.seeds) if run else []
@@ -235,13 +236,16 @@ def _labelled(settings: SweepSettings, data: Dataset, contest: _Contest, rows: S
     import xarray
 
     scores = _scores(rows)
-    names, seeds, epochs = list(contest.by_name), contest.seeds, len(contest.stages)
+    lost = [name for name in contest.by_name if scores[_best(scores, objective=name)] < 0]
+    reference = str(objective(settings.reference))
+    if reference in lost:
+        raise FloatingPointError(
+            f"{', '.join(lost)} diverged at every learning rate tried, and the others are compared with {reference}. "
+            "Try a smaller learning rate."
+        )
+    names, seeds, epochs = [name for name in contest.by_name if name not in lost], contest.seeds, len(contest.stages)
     rates, optimisers = sorted({cell.learning_rate for cell in scores}), list(settings.optimisers)
     chosen = [_best(scores, objective=name) for name in names]
-    if dead := [name for name, best in zip(names, chosen, strict=True) if scores[best] < 0]:
-        raise FloatingPointError(
-            f"{', '.join(dead)} diverged at every learning rate tried. Give smaller ones with --learning-rates."
-        )
     shape = {
         "tuning": (len(names), len(optimisers), len(rates), len(seeds)),
         "test_accuracy": (len(names), len(seeds)),
@@ -250,6 +254,8 @@ def _labelled(settings: SweepSettings, data: Dataset, contest: _Contest, rows: S
     }
     values: dict[str, Any] = {name: np.full(of, np.nan) for name, of in shape.items()}
     for row in rows:
+        if row["objective"] in lost:
+            continue
         cell, s = _cell(row), seeds.index(row["seed"])
         o = names.index(cell.objective)
         if "test/accuracy" in row and row["finite"]:
@@ -290,7 +296,8 @@ def _labelled(settings: SweepSettings, data: Dataset, contest: _Contest, rows: S
         attrs={
             "data": data.description,
             "network": contest.network.name,
-            "reference": str(objective(settings.reference)),
+            "reference": reference,
+            "lost": ", ".join(lost),
             "recipe": f"mini-batches of {settings.batch_size}, {settings.epochs} epochs; learning rate"
             f"{' and optimiser' if len(optimisers) > 1 else ''} chosen for each objective on validation",
         },

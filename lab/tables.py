@@ -188,6 +188,8 @@ def show_sweep(run: Run, console: Console) -> None:
     results = run.results()
     console.print(ranking_table(results))
     console.print(" ".join(answer(results)), markup=False)
+    if gone := results.attrs.get("lost", ""):
+        console.print(f"Diverged at every learning rate: {gone}.", markup=False)
     if lost := [str(name) for name in results["objective"].values[results["diverged"].values > 0]]:
         console.print(f"Diverged at some learning rates, where they are not chosen: {', '.join(lost)}.", markup=False)
     console.print(f"\nResults: {run.path}\nThe page: {run.report}", markup=False, soft_wrap=True)

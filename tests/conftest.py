@@ -60,7 +60,7 @@ def small_settings():
     """A comparison that takes seconds."""
     import lab
 
-    return lab.CompareSettings(seeds=2, stages="0,20", examples=200, temperatures="0.1,1,10")
+    return lab.CompareSettings(seeds=2, stages="0,20", examples=200, temperatures="0.1,1,10", race=90)
 
 
 @pytest.fixture(scope="session")

@@ -11,16 +11,20 @@ import xarray
 from rich.console import Console
 
 import lab
-from lab.comparison import compared_objectives, stage_name
+from lab.comparison import RACERS, compared_objectives, stage_name
 from lab.quantities import COLUMNS, QUANTITIES
+from lab.race import PREFIX, raced
+from lab.ranking import answer
 from lab.runs import write_bytes
+from lab.settings import SweepSettings
 from lab.staircase import LINE_OBJECTIVES
 from lab.tables import comparison_table, detail_table
 
 
 def test_axes_are_labelled_and_complete(comparison, small_settings):
-    assert comparison.data_vars.keys() == QUANTITIES.keys()
-    for name, array in comparison.data_vars.items():
+    own = {name: array for name, array in comparison.data_vars.items() if not name.startswith(PREFIX)}
+    assert own.keys() == QUANTITIES.keys()
+    for name, array in own.items():
         assert array.dims == ("seed", "stage", *QUANTITIES[name].axes)
         assert array.attrs["comment"] == QUANTITIES[name].reading
     assert comparison.sizes["seed"] == 2
@@ -104,6 +108,23 @@ def test_the_line_goes_through_the_network(comparison):
 def test_the_same_seed_gives_the_same_numbers(comparison, mnist, small_settings):
     again = lab.compare(small_settings, mnist)
     xarray.testing.assert_identical(again, comparison)
+
+
+def test_the_race_is_a_sweep_of_its_own(comparison, mnist, small_settings):
+    """90 steps are one epoch of the sample; the same networks come out of a sweep that is asked for by itself."""
+    race = raced(comparison)
+    assert race["objective"].values.tolist() == list(RACERS) and race["epoch"].values.tolist() == [0, 1]
+    assert race["seed"].values.tolist() == [0, 1] and race.attrs["lost"] == ""
+    alone = SweepSettings(
+        objective=("squared_error",), learning_rates="0.1,0.4,1.6,6.4", widenings=1, epochs=1, seeds=2
+    )
+    swept = lab.sweep(alone, mnist)
+    for name in swept["objective"].values:
+        one, other = race.sel(objective=name), swept.sel(objective=name)
+        assert float(one["chosen_rate"]) == float(other["chosen_rate"])
+        np.testing.assert_allclose(one["test_accuracy"], other["test_accuracy"], atol=1.01e-3)  # one digit
+    claim, evidence = lab.summarise(comparison)[-1]
+    assert claim == answer(race)[1] and answer(race)[0] in evidence
 
 
 def test_findings_follow_the_numbers(comparison):
@@ -190,6 +211,7 @@ def test_more_examples_than_there_are_is_said_at_once(mnist):
         ({"temperatures": "a"}, "--temperatures"),
         ({"seeds": 0}, "--seeds"),
         ({"examples": 1}, "--examples"),
+        ({"race": -1}, "--race"),
     ],
 )
 def test_wrong_settings_are_refused_when_made(options, message):

@@ -66,7 +66,7 @@ def titles(svg):
 
 
 def test_every_figure_is_written_thrice(run, drawn):
-    names = {"staircase", "differences", "cosines", "margins", "temperatures", "gains", "weights", "details"}
+    names = {"staircase", "differences", "cosines", "margins", "temperatures", "gains", "weights", "details", "race"}
     assert {path.name for path in drawn} == {f"{name}.{kind}" for name in names for kind in ("png", "svg", "pdf")}
     assert {path.name for path in run.figures.iterdir()} == {path.name for path in drawn}
 

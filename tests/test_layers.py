@@ -20,8 +20,8 @@ margins objectives losses tempered weighted surrogates hinges confusion catalogu
 optimisers schedules devices evaluation
 gradients nodes moments estimators diagnostics rays landscape curvature staircase measurement training
 blame journal
-environment statistics saved learning tuning sweeps quantities comparison portrait
-findings ranking legend series tallies palette charts grids curves races headlines frame
+environment statistics saved learning tuning sweeps race quantities comparison portrait
+ranking findings legend series tallies palette charts grids curves races headlines frame
 pictures figures markup page links story scenes sections report gallery tables
 console studies doctor reference __main__
 """.split()
@@ -34,8 +34,9 @@ WITHOUT_JAX = [
     "statistics",
     "runs",
     "collection",
+    "race",
     "quantities",
-    *LAYERS[LAYERS.index("findings") : LAYERS.index("studies")],
+    *LAYERS[LAYERS.index("ranking") : LAYERS.index("studies")],
 ]
 DRAWING = (
     "palette",

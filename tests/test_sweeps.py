@@ -130,6 +130,12 @@ def test_a_cell_that_diverges_is_marked_and_the_others_go_on(data):
         lab.sweep(settings(objective=("gce",), learning_rates="1e30", reference="gce"), data)
 
 
+def test_an_objective_that_always_diverges_is_named_and_left_out(data):
+    """The reference, accuracy, has no gradient: no rate is too large for it."""
+    found = lab.sweep(settings(objective=("gce",), learning_rates="1e30", reference="zero_one"), data)
+    assert found["objective"].values.tolist() == ["zero_one"] and found.attrs["lost"] == "gce"
+
+
 def test_a_sweep_that_was_stopped_comes_to_the_same_end(swept, data, tmp_path):
     """Stopped while its second family trains; what the first has written is not done again."""
     chosen, families = settings(temperatures="0.5,1"), []
