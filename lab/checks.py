@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lab.errors import InputError
 from lab.metrics import minibatch_bias
 from lab.objectives import FLAGS, Objective
 from lab.properties import PROPERTIES, equal_rivals, extreme_logits, margin_function, measured, random_logits
@@ -106,7 +107,7 @@ def _parameters(objective: Objective) -> Finding:
     stack = jax.tree.map(lambda x: jnp.stack([x, x]), objective)
     try:
         jax.jit(jax.vmap(lambda one: one(logits, labels)))(stack)
-    except (jax.errors.ConcretizationTypeError, TypeError, ValueError) as error:
+    except (jax.errors.ConcretizationTypeError, InputError, TypeError, ValueError) as error:
         return Finding(
             "parameters",
             f"cannot be swept in one compiled program: {type(error).__name__}. Use jnp.where on them, not if",

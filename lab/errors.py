@@ -4,11 +4,12 @@ import difflib
 from collections.abc import Iterable
 
 
-class InputError(ValueError):
+class InputError(Exception):
     """Something the user gave cannot be used; the message says what would do.
 
     The command line prints the message and stops; every other exception is a fault of the lab
-    and keeps its traceback.
+    and keeps its traceback. (No ValueError: the parser of the command line takes those for its own, and
+    says them with the names of its inner arguments.)
     """
 
 
