@@ -123,9 +123,12 @@ def compare(
 
 
 def _race(settings: CompareSettings, data: Dataset, progress: Callable[[int, str], object]) -> "xarray.Dataset | None":
-    """The sweep in which objectives train networks of the comparison's kind, each at its best of a few rates."""
+    """The sweep in which objectives train networks of the comparison's kind, each at its best of a few rates.
+
+    None where it is not asked for.
+    """
     training = settings.training
-    if settings.checkpoint or not settings.race:
+    if not settings.race:
         return None
     chosen = SweepSettings(
         data=settings.data,

@@ -159,6 +159,8 @@ class CompareSettings:
         _at_least("seed", self.seed, 0)
         _at_least("examples", self.examples, 2)
         _at_least("race", self.race, 0)
+        if self.race and self.checkpoint:
+            raise InputError("--race trains networks, --checkpoint measures those that are saved: give one of the two.")
         _ = self.stage_steps, self.temperature_values
 
     @property

@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -212,6 +213,7 @@ def test_more_examples_than_there_are_is_said_at_once(mnist):
         ({"seeds": 0}, "--seeds"),
         ({"examples": 1}, "--examples"),
         ({"race": -1}, "--race"),
+        ({"race": 300, "checkpoint": (Path("runs/a"),)}, "--race trains networks, --checkpoint measures"),
     ],
 )
 def test_wrong_settings_are_refused_when_made(options, message):
