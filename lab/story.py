@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lab import headlines, legend, ranking, series
 from lab.findings import summarise
-from lab.frame import intervals, spans
-from lab.markup import Style, boxes, figure, glossary, radio
+from lab.frame import intervals, source, spans
+from lab.markup import Style, boxes, figure, glossary, plain, radio
 from lab.markup import legend as buttons
 from lab.palette import styles
 from lab.quantities import COLUMNS, QUANTITIES
@@ -187,13 +187,13 @@ def parts(results: "xarray.Dataset") -> list[Part]:
 
 def _race(race: "xarray.Dataset") -> Part:
     """Who trains the better network; one that diverged at every rate is named and not drawn."""
-    lost = f" Diverged at every learning rate: {escape(race.attrs['lost'])}." if race.attrs.get("lost", "") else ""
+    lost = f" Diverged at every learning rate: {race.attrs['lost']}." if race.attrs["lost"] else ""
     note = f"{spans(race)} Dots: networks. Compared pairwise by seed, corrected for their number (Holm).{lost}"
     headline = " ".join(ranking.answer(race)[:2])
     return Part(
         "Who trains the better network?",
         RACE.format(recipe=escape(race.attrs["recipe"])),
-        figure(boxes(["race"]), note.replace(" %", "&nbsp;%"), headline=headline),
+        figure(boxes(["race"]), plain(f"{note} {source(race)}"), headline=headline),
     )
 
 

@@ -15,7 +15,10 @@ from test_figures import EVIL, renamed
 
 import lab
 from lab import headlines, legend, scenes, story
+from lab.frame import source
 from lab.quantities import COLUMNS
+from lab.race import raced
+from lab.ranking import answer
 from lab.runs import Run, write_json
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -142,6 +145,8 @@ def test_the_page_says_what_the_figures_and_the_table_say(page, comparison):
         assert finding.claim in page.words and finding.evidence in page.words
     assert "n = 2 networks, 200 training images each." in page.words
     assert comparison.attrs["data"] in page.words
+    race = raced(comparison)
+    assert " ".join(answer(race)[:2]) in page.words and source(race) in page.words
 
 
 def test_the_table_holds_the_means_of_the_networks(path, comparison):
