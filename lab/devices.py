@@ -26,17 +26,26 @@ class Layout(NamedTuple):
 
     def padded(self, tree: Any, axes: str) -> Any:
         """Arrays with `axes` ("s" seeds, "v" variants) first, the last entry repeated until parts are equal."""
-        rows = {"s": self._rows(self.seeds, "seed"), "v": self._rows(self.variants, "variant")}
+        if self._full() == (self.seeds, self.variants):
+            return tree
+        rows = {
+            axis: np.minimum(np.arange(full), length - 1)
+            for axis, full, length in zip("sv", self._full(), (self.seeds, self.variants), strict=True)
+        }
         index = np.ix_(*(rows[axis] for axis in axes))
         return jax.tree.map(lambda leaf: leaf[index], tree)
 
     def own(self, tree: Any) -> Any:
         """Arrays [seeds, variants, ...] without what was padded."""
+        if self._full() == (self.seeds, self.variants):
+            return tree  # JAX would compile and run a slice of each array all the same
         return jax.tree.map(lambda leaf: leaf[: self.seeds, : self.variants], tree)
 
-    def _rows(self, length: int, axis: str) -> np.ndarray:
-        full = -(-length // self.devices) * self.devices if axis == self.cut else length
-        return np.minimum(np.arange(full), length - 1)
+    def _full(self) -> tuple[int, int]:
+        """Seeds and variants with what is padded: of the axis that is cut, as many as all devices have."""
+        lengths = {"seed": self.seeds, "variant": self.variants}
+        lengths[self.cut] = -(-lengths[self.cut] // self.devices) * self.devices
+        return lengths["seed"], lengths["variant"]
 
 
 def layout(seeds: int, variants: int) -> Layout:
