@@ -35,8 +35,8 @@ def run(*arguments, cwd, program=("-m", "lab"), environment=None):
     )
 
 
-def signalled(name, times, *, after=0.0):
-    """A program to which a signal comes some seconds after it has begun to write metrics for the n-th time.
+def signalled(name, file, times, *, after=0.0, main=MAIN):
+    """A program to which a signal comes some seconds after it has opened a file for the n-th time.
 
     Python calls audit hooks whenever a file is opened: so the moment does not depend on how fast the machine is.
     """
@@ -45,12 +45,12 @@ def signalled(name, times, *, after=0.0):
         LISTENING + "import os, sys, threading\n"
         f"left = [{times}]\n"
         "def hook(event, arguments):\n"
-        "    if event == 'open' and 'metrics.jsonl' in str(arguments[0]):\n"
+        f"    if event == 'open' and '{file}' in str(arguments[0]):\n"
         "        left[0] -= 1\n"
         "        if left[0] == 0:\n"
         f"            signal_it = lambda: os.kill(os.getpid(), signal.{name})\n"
         f"            threading.Timer({after}, signal_it).start() if {after} else signal_it()\n"
-        f"sys.addaudithook(hook)\n{MAIN}",
+        f"sys.addaudithook(hook)\n{main}",
     )
 
 
@@ -311,7 +311,7 @@ def error_of(done):
 def stopped(tmp_path_factory):
     """A run of 20 epochs stopped by Ctrl-C after a few, its exit code, and what it said."""
     folder = tmp_path_factory.mktemp("stopped")
-    done = run("train", *LITTLE, "--epochs", "20", cwd=folder, program=signalled("SIGINT", 5))
+    done = run("train", *LITTLE, "--epochs", "20", cwd=folder, program=signalled("SIGINT", "metrics.jsonl", 5))
     return only(folder), done.returncode, done.stderr
 
 
@@ -449,7 +449,7 @@ def test_killed_at_eight_moments_it_ends_as_if_it_never_was(tmp_path):
     for times, seconds in zip(rng.integers(2, 30, 8), rng.uniform(0.001, 0.05, 8), strict=True):
         begun = list(tmp_path.glob("other/runs/*/config.json"))
         resume = ["train", "--resume", begun[0].parent] if begun else arguments
-        done = run(*resume, cwd=tmp_path / "other", program=signalled("SIGKILL", times, after=seconds))
+        done = run(*resume, cwd=tmp_path / "other", program=signalled("SIGKILL", "metrics.jsonl", times, after=seconds))
         assert done.returncode == -signal.SIGKILL, done.stderr
     path = only(tmp_path / "other")
     done = run("train", "--resume", path, cwd=tmp_path / "other")

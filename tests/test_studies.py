@@ -2,14 +2,11 @@
 
 import dataclasses
 import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
 import xarray
-from test_commands import ROOT, run, wait_for
+from test_commands import ROOT, run, signalled
 
 import lab
 from lab.settings import StudySettings
@@ -110,16 +107,10 @@ def test_an_experiment_that_was_killed_gives_the_same_results(tmp_path):
     options = ["--sample", "--steps", "50", "--examples", "50", "--seeds", "3"]
     whole = run(*options, "--out", tmp_path / "whole", cwd=tmp_path, program=(script,))
     assert whole.returncode == 0, whole.stderr
-    process = subprocess.Popen(
-        [sys.executable, script, *options, "--out", tmp_path / "killed"],
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    wait_for(lambda: list((tmp_path / "killed").glob("*/part-0.nc")), process)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    time.sleep(0.1)
+    main = f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')"
+    killing = signalled("SIGKILL", "part-1.nc", 1, main=main)
+    killed = run(*options, "--out", tmp_path / "killed", cwd=tmp_path, program=killing)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     (folder,) = (tmp_path / "killed").iterdir()
     assert not lab.Run(folder).complete
     resumed = run("--resume", folder, cwd=tmp_path, program=(script,))
