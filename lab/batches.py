@@ -18,7 +18,8 @@ def _generator(key: PRNGKeyArray, number: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=[(high << 32) | low, number]))
 
 
-def _check(examples: int, batch_size: int) -> None:
+def check_batch_size(batch_size: int, examples: int) -> None:
+    """Raises: InputError if a batch does not fit into the examples."""
     if not 1 <= batch_size <= examples:
         raise InputError(f"the batch size must be 1..{examples}, the number of examples; got {batch_size}.")
 
@@ -34,7 +35,7 @@ def shuffled(key: PRNGKeyArray, first_step: int, steps: int, *, examples: int, b
     >>> sorted(shuffled(jax.random.key(0), 0, 2, examples=4, batch_size=2).ravel().tolist())
     [0, 1, 2, 3]
     """
-    _check(examples, batch_size)
+    check_batch_size(batch_size, examples)
     per_epoch = examples // batch_size
     first_epoch, last_epoch = first_step // per_epoch, (first_step + max(steps, 1) - 1) // per_epoch
     epochs = [
@@ -53,7 +54,7 @@ def drawn(key: PRNGKeyArray, first_step: int, steps: int, *, examples: int, batc
     >>> drawn(jax.random.key(0), 5, 1, examples=60_000, batch_size=10).shape
     (1, 10)
     """
-    _check(examples, batch_size)
+    check_batch_size(batch_size, examples)
     rows = [_generator(key, step).integers(0, examples, batch_size) for step in range(first_step, first_step + steps)]
     return np.array(rows, dtype=np.int32).reshape(steps, batch_size)
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from lab.errors import InputError
 
@@ -40,6 +40,32 @@ class Layout(NamedTuple):
         if self._full() == (self.seeds, self.variants):
             return tree  # JAX would compile and run a slice of each array all the same
         return jax.tree.map(lambda leaf: leaf[: self.seeds, : self.variants], tree)
+
+    def placed(self, tree: Any) -> Any:
+        """Padded arrays [seeds, variants, ...], or their shapes, each part on the device that `spread` has it on."""
+        if self.devices == 1:
+            return tree
+        return jax.tree.map(
+            lambda leaf: (
+                jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self._sharding)
+                if isinstance(leaf, jax.ShapeDtypeStruct)
+                else jax.device_put(leaf, self._sharding)
+            ),
+            tree,
+        )
+
+    @property
+    def mesh(self) -> Mesh:
+        """The devices that are used, in a row."""
+        return Mesh(np.array(jax.devices()[: self.devices]), ("device",), axis_types=(AxisType.Auto,))
+
+    def spec(self, axes: str) -> PartitionSpec:
+        """How arrays with `axes` first are cut."""
+        return PartitionSpec(*("device" if axis == self.cut[0] else None for axis in axes))
+
+    @property
+    def _sharding(self) -> NamedSharding:
+        return NamedSharding(self.mesh, self.spec("sv"))
 
     def _full(self) -> tuple[int, int]:
         """Seeds and variants with what is padded: of the axis that is cut, as many as all devices have."""
@@ -87,10 +113,13 @@ def spread(function: Callable[..., Any], axes: Sequence[str], over: Layout) -> C
 
     if over.devices == 1:
         return on_device
-    mesh = Mesh(np.array(jax.devices()[: over.devices]), ("device",), axis_types=(AxisType.Auto,))
-    letter = over.cut[0]
-    cut = [PartitionSpec(*(("device" if axis == letter else None) for axis in one)) for one in (*axes, "sv")]
-    return jax.shard_map(on_device, mesh=mesh, in_specs=tuple(cut[:-1]), out_specs=cut[-1], check_vma=False)
+    return jax.shard_map(
+        on_device,
+        mesh=over.mesh,
+        in_specs=tuple(over.spec(one) for one in axes),
+        out_specs=over.spec("sv"),
+        check_vma=False,
+    )
 
 
 def _of_one(function: Callable[..., Any], has_axis: Sequence[bool]) -> Callable[..., Any]:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from lab.batches import ORDERS
+from lab.batches import ORDERS, check_batch_size
 from lab.blame import blame
 from lab.catalogue import objective
 from lab.data import Dataset
@@ -44,8 +44,7 @@ def plan(settings: TrainSettings, data: Dataset) -> Plan:
     Raises: InputError for an unknown name, a batch that does not fit into the data, or more networks than memory.
     """
     training, examples = settings.training, len(data.train)
-    if training.batch_size > examples:
-        raise InputError(f"the batch size must be 1..{examples}, the number of examples; got {training.batch_size}.")
+    check_batch_size(training.batch_size, examples)
     per_epoch = examples // training.batch_size
     found = Plan(
         network_of(training.network, data),
@@ -140,7 +139,8 @@ def learn(
         if stopped:
             raise Stopped(f"stopped by Ctrl-C after step {state.step:,} of {what.stages[-1]:,}.")
     assert state is not None, "there is a state before the first step"
-    of_seeds = [jax.tree.map(lambda leaf, i=i: leaf[i, 0], state.parameters) for i in range(len(seeds))]
+    on_host = jax.device_get(state.parameters)
+    of_seeds = [jax.tree.map(lambda leaf, i=i: leaf[i, 0], on_host) for i in range(len(seeds))]
     return _labelled(settings, what, data, seeds, journal.rows), of_seeds
 
 

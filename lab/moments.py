@@ -16,7 +16,7 @@ import optax
 from jaxtyping import Array, Float, Int
 from optax.microbatching import AccumulationType
 
-from lab.errors import InputError
+from lab.batches import check_batch_size
 from lab.gradients import (
     Layer,
     by_chunks,
@@ -165,8 +165,7 @@ def batch_cosine(
     >>> batch_cosine(*given, example_moments(*given), batch_size=2).round(4).tolist()
     [1.0]
     """
-    if not 1 <= batch_size <= len(labels):
-        raise InputError(f"the batch size must be 1..{len(labels)}, the number of examples; got {batch_size}.")
+    check_batch_size(batch_size, len(labels))
     count = len(labels) // batch_size
 
     def batches(of: Array, axis: int = 0) -> Array:

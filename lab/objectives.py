@@ -222,7 +222,7 @@ class Objective:
     """
 
     definition: Definition = field(metadata={"static": True})
-    parameters: dict[str, Float[Array, "..."]]
+    parameters: dict[str, Any]  # Float[Array, "..."], or what JAX puts in its place, as when it lowers a function
 
     def __call__(
         self, logits: Float[Array | np.ndarray, "batch classes"], labels: Array | np.ndarray

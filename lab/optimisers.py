@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.core import Tracer
-from jaxtyping import Array, Float
 
 from lab.errors import InputError, unknown
 
@@ -42,7 +41,7 @@ class Optimiser:
     """
 
     make: Callable[..., optax.GradientTransformation] = field(metadata={"static": True})
-    hyperparameters: dict[str, Float[Array, "..."]]
+    hyperparameters: dict[str, Any]  # Float[Array, "..."], or what JAX puts in its place
 
     def init(self, parameters: Any) -> Any:
         """The state before the first step."""

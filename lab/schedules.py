@@ -26,8 +26,8 @@ class Annealed:
 
     objective: Objective
     parameter: str = field(metadata={"static": True})
-    to: Float[Array, "..."]
-    steps: Float[Array, "..."]
+    to: Any  # Float[Array, "..."], or what JAX puts in its place; here and below
+    steps: Any  # Float[Array, "..."]
 
     def at(self, step: Any) -> Objective:
         """The objective of a step: parameter = start^(1 - s) to^s with s = min(step / steps, 1)."""
@@ -44,7 +44,7 @@ class Tied:
     """The temperature is the `quantile` of the mini-batch's absolute hard margins: that share lies within it."""
 
     objective: Objective
-    quantile: Float[Array, "..."]
+    quantile: Any  # Float[Array, "..."]
 
     def at(self, logits: Float[Array, "batch classes"], labels: Int[Array, " batch"]) -> Objective:
         """The objective of a mini-batch. No gradient flows through its temperature."""
@@ -63,7 +63,7 @@ class HandOver:
 
     first: "Schedule"
     then: "Schedule"
-    step: Int[Array, "..."]
+    step: Any  # Int[Array, "..."]
 
     def __str__(self) -> str:
         return f"{self.first}, from step {int(self.step)} on {self.then}"

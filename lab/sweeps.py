@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
-from lab.batches import ORDERS
+from lab.batches import ORDERS, check_batch_size
 from lab.catalogue import objective
 from lab.data import Dataset
 from lab.errors import InputError, Stopped
@@ -111,10 +111,7 @@ class _Contest:
         stop: Callable[[], bool],
     ):
         examples = len(data.train)
-        if settings.batch_size > examples:
-            raise InputError(
-                f"the batch size must be 1..{examples}, the number of examples; got {settings.batch_size}."
-            )
+        check_batch_size(settings.batch_size, examples)
         self.settings, self.data, self.progress, self.stop = settings, data, progress, stop
         self.network: Network = network_of(settings.network, data)
         self.objectives = swept_objectives(settings)

@@ -6,6 +6,7 @@ first layers share one large product.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, UInt8
 
-from lab.batches import shuffled
+from lab.batches import check_batch_size, shuffled
 from lab.devices import Layout, free_memory, intermediates, layout, size, spread, stacked
 from lab.errors import InputError
 from lab.metrics import correct
@@ -98,24 +99,49 @@ def _run_chunk(
     return spread(steps, axes, over)(schedules, optimisers, parameters, optimiser_state, *batches)
 
 
+def _split(keys: Key[Array, " seeds"]) -> Key[Array, "2 seeds"]:
+    """The keys of the networks' starts and those of the order of the mini-batches."""
+    return jax.vmap(jax.random.split, out_axes=1)(keys)
+
+
 @partial(jax.jit, static_argnames=("init", "variants"))
 def _start(
     init: Callable[..., Any], variants: int, optimisers: Optimiser, keys: Key[Array, " seeds"]
-) -> tuple[Any, Any]:
-    """Parameters and optimiser states [seeds, variants]: the variants of a seed start alike."""
+) -> tuple[tuple[Any, Any], Key[Array, " seeds"]]:
+    """Parameters and optimiser states [seeds, variants], those of a seed alike, and the keys of the batches' order."""
 
     def network(key, _, optimiser):
         parameters = init(key)
         return parameters, optimiser.init(parameters)
 
+    init_keys, order_keys = _split(keys)
     of_seed = jax.vmap(network, in_axes=(None, 0, 0))
-    return jax.vmap(of_seed, in_axes=(0, None, None))(keys, jnp.arange(variants), optimisers)
+    return jax.vmap(of_seed, in_axes=(0, None, None))(init_keys, jnp.arange(variants), optimisers), order_keys
 
 
-def initial_shapes(network: Network, optimisers: Sequence[Optimiser], keys: Key[Array, " seeds"]) -> Any:
+def initial_shapes(
+    network: Network, optimisers: Sequence[Optimiser | optax.GradientTransformation], keys: Key[Array, " seeds"]
+) -> Any:
     """The shapes of parameters and optimiser states [seeds, variants, ...] of networks that train together."""
     stack = stacked([as_optimiser(one) for one in optimisers], "optimisers")
-    return jax.eval_shape(lambda keys: _start(network.init, len(optimisers), stack, keys), keys)
+    return _start.eval_shape(network.init, len(optimisers), stack, keys)[0]
+
+
+@jax.jit
+def _copied(tree: Any) -> Any:
+    return jax.tree.map(jnp.copy, tree)
+
+
+def _compiled_meanwhile(program: Any, *arguments: Any) -> Future:
+    """A jitted function being compiled for arguments, or their shapes, in a thread of its own.
+
+    XLA holds no lock of Python's, so that the caller can trace and compile other programs; once the future is done a
+    call finds what was compiled. Traced here: JAX's settings are those of a thread.
+    """
+    pool = ThreadPoolExecutor(1)
+    done = pool.submit(program.lower(*arguments).compile)
+    pool.shutdown(wait=False)
+    return done
 
 
 def train(
@@ -198,22 +224,37 @@ def train_together(
         raise InputError(f"stages must be rising numbers of steps from 0 on; got {list(stages)}.")
     schedules = stacked(objectives, "objectives")
     transformations = stacked([as_optimiser(one) for one in optimisers], "optimisers")
+    check_batch_size(batch_size, len(labels))
     over = layout(len(keys), len(objectives))
-    init_keys, order_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
+    schedules, padded_transformations = over.padded((schedules, transformations), "v")
+    device_images, device_labels = jnp.asarray(images), jnp.asarray(labels)
+    shapes = initial_shapes(network, optimisers, keys) if start is None else (start.parameters, start.optimiser_state)
+    left = [stage for stage in stages if start is None or stage > start.step]
+    first_chunk = (
+        network.apply,
+        over,
+        schedules,
+        padded_transformations,
+        *over.placed(jax.eval_shape(lambda tree: over.padded(tree, "sv"), shapes)),
+        device_images,
+        device_labels,
+        0,
+        0,
+        over.padded(np.zeros((len(keys), CHUNK, batch_size), dtype=np.int32), "s"),
+    )
+    compiled = _compiled_meanwhile(_run_chunk, *first_chunk) if any(left) else None
     if start is None:
-        parameters, optimiser_state = _start(network.init, over.variants, transformations, init_keys)
+        networks, order_keys = _start(network.init, over.variants, transformations, keys)
         step, alive = 0, np.ones((over.seeds, over.variants), dtype=bool)
     else:
         # Copies: training gives the buffers of its parameters back to the device.
-        parameters, optimiser_state = jax.tree.map(jnp.array, (start.parameters, start.optimiser_state))
+        networks, order_keys = _copied((start.parameters, start.optimiser_state)), _split(keys)[1]
         step, alive = start.step, np.asarray(start.finite)
-    schedules, transformations = over.padded((schedules, transformations), "v")
-    parameters, optimiser_state = over.padded((parameters, optimiser_state), "sv")
-    device_images, device_labels = jnp.asarray(images), jnp.asarray(labels)
+    parameters, optimiser_state = over.placed(over.padded(networks, "sv"))
 
     def state() -> TrainState:
         # Copies here as well: what is yielded outlives the next chunk.
-        networks = jax.tree.map(jnp.copy, over.own((parameters, optimiser_state)))
+        networks = _copied(over.own((parameters, optimiser_state)))
         none = np.zeros((over.seeds, over.variants, 0), dtype=np.float32)
         losses, accuracies = (np.concatenate([none, *part], axis=-1) for part in seen)
         return TrainState(networks[0], networks[1], step, losses, accuracies, alive)
@@ -221,11 +262,11 @@ def train_together(
     seen: list[list[np.ndarray]] = [[], []]
     if start is not None and start.step not in stages:
         seen = [[start.losses], [start.accuracies]]
-    for stage in stages:
-        if start is not None and stage <= start.step:
-            continue
+    for stage in left:
         batches = [order(key, step, stage - step, examples=len(labels), batch_size=batch_size) for key in order_keys]
         indices, first = over.padded(np.stack(batches), "s"), step
+        if compiled:
+            compiled.result()
         while step < stage:
             chunk = indices[:, step - first : step - first + CHUNK]
             count = chunk.shape[1]
@@ -233,7 +274,7 @@ def train_together(
                 network.apply,
                 over,
                 schedules,
-                transformations,
+                padded_transformations,
                 parameters,
                 optimiser_state,
                 device_images,

@@ -257,6 +257,19 @@ class TestTogether:
         run(0.3, 0.02, 0.1, [3, 20, 225])
         assert len(traced) == once
 
+    @pytest.mark.parametrize(("seeds", "variants"), [(1, 1), (4, 2), (3, 5)])
+    def test_all_chunks_are_one_program_on_several_devices_too(self, seeds, variants):
+        """Where the first chunk finds its networks elsewhere than it leaves them, the second is compiled once more."""
+        compiled = []
+        jax.monitoring.register_event_duration_secs_listener(
+            listen := lambda event, _, **of: compiled.append(of.get("fun_name")) if "backend_compile" in event else None
+        )
+        try:
+            list(together(temperatures(variants), sgds(variants), seeds=seeds, stages=[0, 107, 330]))
+        finally:
+            jax.monitoring.unregister_event_duration_listener(listen)
+        assert sum("_run_chunk" in str(name) for name in compiled) == 1
+
     @pytest.mark.parametrize(
         ("objectives", "optimisers", "message"),
         [
