@@ -12,39 +12,39 @@ if TYPE_CHECKING:
 
 
 def runs_at(path: Path) -> list[Run]:
-    """The run in a folder, or the complete runs in a folder of runs, by name.
+    """The run in a folder, or those with results in a folder of runs, by name.
 
     Raises: DataError if there is none.
     """
-    if Run(path).complete or not path.is_dir():
+    if Run(path).has_results or not path.is_dir():
         found = [Run(path)]
     else:
-        found = [run for run in map(Run, sorted(path.iterdir())) if run.complete]
-    if not found or not found[0].complete:
+        found = [run for run in map(Run, sorted(path.iterdir())) if run.has_results]
+    if not found or not found[0].has_results:
         raise DataError(f"{path} holds no results.nc, so it is not a run of the lab. See the runs/ folder.")
     return found
 
 
 def open_runs(pattern: str | Path) -> "xarray.Dataset":
-    """The results of all complete runs that match, in one dataset with the axis `run`.
+    """The results of all runs that match, in one dataset with the axis `run`.
 
     `pattern` is a folder of runs or a pattern as in "runs/*-train". Where runs have other seeds, stages or objectives
     than one another, what a run lacks is NaN. Settings that differ between the runs become coordinates of `run`, named
     as in config.json ("training.learning_rate"), so that one can select by them; one named as an axis or a quantity of
     the results (seed) has "settings." before its name.
 
-    Raises: InputError if no complete run matches, or runs of several kinds do.
+    Raises: InputError if no run with results matches, or runs of several kinds do.
     """
     import xarray
 
     pattern = Path(pattern)
     paths = [
         Path(one)
-        for one in glob.glob(str(pattern / "*" if pattern.is_dir() and not Run(pattern).complete else pattern))
+        for one in glob.glob(str(pattern / "*" if pattern.is_dir() and not Run(pattern).has_results else pattern))
     ]
-    runs = [run for run in map(Run, sorted(paths)) if run.complete]
+    runs = [run for run in map(Run, sorted(paths)) if run.has_results]
     if not runs:
-        raise InputError(f"no complete run of the lab matches {str(pattern)!r}. See the runs/ folder.")
+        raise InputError(f"no run of the lab with results matches {str(pattern)!r}. See the runs/ folder.")
     configs = [run.config() for run in runs]
     if len(kinds := sorted({config["kind"] for config in configs})) > 1:
         raise InputError(

@@ -148,15 +148,23 @@ class Run:
         return self.path / f"part-{number}.nc"
 
     @property
-    def resumable(self) -> bool:
-        """Whether there is something of it to go on from."""
-        begun = checkpoints.are_in(self.path) or bool(self.metrics()) or any(self.path.glob("part-*.nc"))
-        return not self.complete and begun
+    def has_results(self) -> bool:
+        """Whether there is something to draw."""
+        return (self.path / RESULTS).is_file()
 
     @property
     def complete(self) -> bool:
-        """Whether the run has its results; a run that was stopped on the way has checkpoints."""
-        return (self.path / RESULTS).is_file()
+        """Whether the run has its results and has come to its end, where what it could go on from is removed."""
+        return self.has_results and not self._on_its_way
+
+    @property
+    def resumable(self) -> bool:
+        """Whether there is something of it to go on from."""
+        return self._on_its_way or (not self.has_results and bool(self.metrics()))
+
+    @property
+    def _on_its_way(self) -> bool:
+        return checkpoints.are_in(self.path) or any(self.path.glob("part-*.nc"))
 
     def config(self) -> dict[str, Any]:
         """The settings the run was made with."""

@@ -337,7 +337,11 @@ def test_ctrl_c_keeps_what_training_has_come_to(stopped):
 
 
 def test_a_stopped_run_goes_on_to_its_end_and_no_further(copy):
+    """Its pictures belong to it: killed while they are drawn, it has its results and can still be gone on with."""
     before = rows_of(copy)
+    killed = run("train", "--resume", copy, cwd=copy.parent.parent, program=signalled("SIGKILL", "report.html", 1))
+    assert killed.returncode == -signal.SIGKILL
+    assert lab.Run(copy).has_results and not lab.Run(copy).complete
     done = run("train", "--resume", copy, cwd=copy.parent.parent)
     assert done.returncode == 0, done.stderr
     assert rows_of(copy)[: len(before)] == before

@@ -253,10 +253,10 @@ class TestOpenRuns:
         assert lab.open_runs(tmp_path / "*-compare").sizes["run"] == 1
 
     def test_no_match_is_said(self, tmp_path):
-        with pytest.raises(lab.InputError, match="no complete run of the lab matches"):
+        with pytest.raises(lab.InputError, match="no run of the lab with results matches"):
             lab.open_runs(tmp_path / "*-train")
         (tmp_path / "empty").mkdir()
-        with pytest.raises(lab.InputError, match="no complete run"):
+        with pytest.raises(lab.InputError, match="no run of the lab with results"):
             lab.open_runs(tmp_path)
 
 
