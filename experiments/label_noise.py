@@ -129,7 +129,7 @@ def answer(results) -> str:
     best = end.mean("seed").idxmax("objective").item()
     other = "cross_entropy" if best != "cross_entropy" else end.mean("seed").drop_sel(objective=best).idxmax().item()
     heart = 100 * results["memorised"].isel(noise=-1, trained=-1)
-    remembered = lab.mean_interval(heart.sel(objective="cross_entropy").values)
+    remembered = lab.mean_interval(heart.sel(objective="cross_entropy").values, within=(0, 100))
     said = (
         f"With {100 * float(results['noise'][-1]):.0f} % of the labels wrong "
         f"{lab.compared(best, end.sel(objective=best).values, other, end.sel(objective=other).values)}. Cross entropy "
@@ -142,7 +142,8 @@ def beside_published(results) -> str:
     """Test accuracies (%) here, with the published ones in brackets, a line for each objective of the table."""
     lines = []
     for name, table in PUBLISHED.items():
-        here = [lab.mean_interval(100 * one.values).text(1) for one in results["end_accuracy"].sel(objective=name)]
+        ours = 100 * results["end_accuracy"].sel(objective=name)
+        here = [lab.mean_interval(one.values, within=(0, 100)).text(1) for one in ours]
         lines.append(f"{name}: " + ", ".join(f"{a} ({b})" for a, b in zip(here, table, strict=True)))
     return "\n".join([f"Here (published), at noise {', '.join(f'{noise:g}' for noise in NOISES)}:", *lines])
 

@@ -101,11 +101,12 @@ def answer(results) -> str:
     enough = [lab.mean_interval(one["enough"].values).text(0) for one in stages]
     names = [str(one["stage"].item()) for one in stages]
     (first, last), n = (one["cosine"].values for one in hundred), results.sizes["seed"]
+    cosines = [lab.mean_interval(one, within=(-1, 1)).text() for one in (first, last)]
     return (
         f"A mini-batch of 100 misses the loss of the whole by {errors[0]} % after {names[0]} and by {errors[1]} % "
-        f"after {names[1]}; its gradient has cosine {lab.mean_interval(first).text()} and "
-        f"{lab.mean_interval(last).text()} with that of the whole, less by {lab.paired_difference(first, last).text()} "
-        f"(n = {n}). A cosine of {GOOD:g} takes {enough[0]} and {enough[1]} images."
+        f"after {names[1]}; its gradient has cosine {cosines[0]} and {cosines[1]} with "
+        f"that of the whole, less by {lab.paired_difference(first, last).text()} (n = {n}). A cosine of {GOOD:g} takes "
+        f"{enough[0]} and {enough[1]} images."
     )
 
 

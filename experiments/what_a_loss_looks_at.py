@@ -105,17 +105,22 @@ def coordinates(settings: Settings):
     return {"step": settings.stages, "margin": (EDGES[1:] + EDGES[:-1]) / 2, "objective": titles, "other": titles}
 
 
+def last_with_errors(results):
+    """The results after the last steps at which any of the digits is read wrongly: all may be learnt in the end."""
+    return results.isel(step=np.flatnonzero(results["wrong_examples"].mean("seed") > 0)[-1])
+
+
 def answer(results) -> str:
     """How much of each looks at what the network gets wrong, and who looks elsewhere than cross entropy."""
-    late = results.isel(step=-1)
+    late = last_with_errors(results)
     loss, error = (
-        lab.mean_interval(100 * late["wrong_share"].sel(objective=name).values)
+        lab.mean_interval(100 * late["wrong_share"].sel(objective=name).values, within=(0, 100))
         for name in ("cross_entropy", "expected_error T=1")
     )
-    wrong = lab.mean_interval(100 * late["wrong_examples"].values)
+    wrong = lab.mean_interval(100 * late["wrong_examples"].values, within=(0, 100))
     of_loss = late["cosine"].sel(objective="cross_entropy")
     least = of_loss.mean("seed").idxmin("other").item()
-    cosine = lab.mean_interval(of_loss.sel(other=least).values)
+    cosine = lab.mean_interval(of_loss.sel(other=least).values, within=(-1, 1))
     return (
         f"After {int(late['step']):,} steps {wrong.text(1)} % of these digits are read wrongly; {loss.text(0)} % of "
         f"cross entropy's weight lies on them and {error.text(0)} % of expected error's. Least like cross entropy's is "
@@ -125,14 +130,14 @@ def answer(results) -> str:
 
 def pictures(results) -> list[lab.Picture]:
     """The weight over the margin, its share on wrong answers, and the cosines."""
-    late = results.isel(step=-1)
-    wrong = 100 * late["wrong_share"].mean("seed")
+    late = last_with_errors(results)
+    wrong, when = 100 * late["wrong_share"].mean("seed"), f"After {int(late['step']):,} steps"
     cosines = results["cosine"].sel(objective="cross_entropy").mean(("seed", "other")).values
     steps = results["step"].values
     return [
         lab.Picture(
             "weight",
-            f"In the end {float(wrong.sel(objective='cross_entropy')):.0f} % of cross entropy's weight lies on the "
+            f"{when} {float(wrong.sel(objective='cross_entropy')):.0f} % of cross entropy's weight lies on the "
             f"{100 * float(late['wrong_examples'].mean('seed')):.1f} % of digits that are read wrongly.",
             "share",
             "share of the weight (%)",
@@ -149,7 +154,7 @@ def pictures(results) -> list[lab.Picture]:
         ),
         lab.Picture(
             "wrong",
-            f"In the end {wrong.idxmax('objective').item()} looks most at what is read wrongly, "
+            f"{when} {wrong.idxmax('objective').item()} looks most at what is read wrongly, "
             f"{wrong.idxmin('objective').item()} least.",
             "wrong_share",
             "share of the weight on wrong answers (%)",

@@ -273,5 +273,9 @@ class Objective:
         return [f"{name}={word}" for name, word in of.chosen.items() if word != of.choices[name].default]
 
     def _changed(self) -> dict[str, float]:
-        defaults = self.definition.make().parameters
-        return {name: float(x) for name, x in self.parameters.items() if float(x) != float(defaults[name])}
+        # On the host: an array made here would wait for whatever the device is computing.
+        own = {name: np.asarray(value) for name, value in self.parameters.items()}
+        defaults = {
+            name: np.asarray(self.definition.parameters[name].default, dtype=x.dtype) for name, x in own.items()
+        }
+        return {name: float(value) for name, value in own.items() if value != defaults[name]}
