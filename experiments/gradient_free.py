@@ -113,10 +113,10 @@ def measure(settings: Settings, data, seed, advance):
 def answer(results) -> str:
     """How near to the law, how near to accuracy's own smoothed gradient, and at which price."""
     most = int(results["pairs"][-1])
-    reached = lab.mean_interval(results["cosine"].isel(pairs=-1).values, within=(-1, 1))
+    reached = lab.mean_interval(results["cosine"].isel(pairs=-1).values, within=(-1.0, 1.0))
     law = float(results["law"].isel(pairs=-1)[0])
     best = nearest(results)
-    of_accuracy = lab.mean_interval(results["accuracy_cosine"].sel(best).values, within=(-1, 1))
+    of_accuracy = lab.mean_interval(results["accuracy_cosine"].sel(best).values, within=(-1.0, 1.0))
     draws, moves = (
         results["same_cost"].sel(estimator=one).values for one in ("REINFORCE with baseline", "evolution strategies")
     )

@@ -129,7 +129,7 @@ def answer(results) -> str:
     best = end.mean("seed").idxmax("objective").item()
     other = "cross_entropy" if best != "cross_entropy" else end.mean("seed").drop_sel(objective=best).idxmax().item()
     heart = 100 * results["memorised"].isel(noise=-1, trained=-1)
-    remembered = lab.mean_interval(heart.sel(objective="cross_entropy").values, within=(0, 100))
+    remembered = lab.mean_interval(heart.sel(objective="cross_entropy").values, within=(0.0, 100.0))
     said = (
         f"With {100 * float(results['noise'][-1]):.0f} % of the labels wrong "
         f"{lab.compared(best, end.sel(objective=best).values, other, end.sel(objective=other).values)}. Cross entropy "
@@ -143,7 +143,7 @@ def beside_published(results) -> str:
     lines = []
     for name, table in PUBLISHED.items():
         ours = 100 * results["end_accuracy"].sel(objective=name)
-        here = [lab.mean_interval(one.values, within=(0, 100)).text(1) for one in ours]
+        here = [lab.mean_interval(one.values, within=(0.0, 100.0)).text(1) for one in ours]
         lines.append(f"{name}: " + ", ".join(f"{a} ({b})" for a, b in zip(here, table, strict=True)))
     return "\n".join([f"Here (published), at noise {', '.join(f'{noise:g}' for noise in NOISES)}:", *lines])
 

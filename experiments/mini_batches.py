@@ -101,7 +101,7 @@ def answer(results) -> str:
     enough = [lab.mean_interval(one["enough"].values).text(0) for one in stages]
     names = [str(one["stage"].item()) for one in stages]
     (first, last), n = (one["cosine"].values for one in hundred), results.sizes["seed"]
-    cosines = [lab.mean_interval(one, within=(-1, 1)).text() for one in (first, last)]
+    cosines = [lab.mean_interval(one, within=(-1.0, 1.0)).text() for one in (first, last)]
     return (
         f"A mini-batch of 100 misses the loss of the whole by {errors[0]} % after {names[0]} and by {errors[1]} % "
         f"after {names[1]}; its gradient has cosine {cosines[0]} and {cosines[1]} with "

@@ -114,13 +114,13 @@ def answer(results) -> str:
     """How much of each looks at what the network gets wrong, and who looks elsewhere than cross entropy."""
     late = last_with_errors(results)
     loss, error = (
-        lab.mean_interval(100 * late["wrong_share"].sel(objective=name).values, within=(0, 100))
+        lab.mean_interval(100 * late["wrong_share"].sel(objective=name).values, within=(0.0, 100.0))
         for name in ("cross_entropy", "expected_error T=1")
     )
-    wrong = lab.mean_interval(100 * late["wrong_examples"].values, within=(0, 100))
+    wrong = lab.mean_interval(100 * late["wrong_examples"].values, within=(0.0, 100.0))
     of_loss = late["cosine"].sel(objective="cross_entropy")
     least = of_loss.mean("seed").idxmin("other").item()
-    cosine = lab.mean_interval(of_loss.sel(other=least).values, within=(-1, 1))
+    cosine = lab.mean_interval(of_loss.sel(other=least).values, within=(-1.0, 1.0))
     return (
         f"After {int(late['step']):,} steps {wrong.text(1)} % of these digits are read wrongly; {loss.text(0)} % of "
         f"cross entropy's weight lies on them and {error.text(0)} % of expected error's. Least like cross entropy's is "
