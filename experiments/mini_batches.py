@@ -98,7 +98,7 @@ def answer(results) -> str:
     stages = [results.isel(stage=i) for i in (0, -1)]
     hundred = [one.sel(batch_size=100) for one in stages]
     errors = [lab.mean_interval(100 * one["error"].values).text(1) for one in hundred]
-    enough = [lab.mean_interval(one["enough"].values).text(0) for one in stages]
+    enough = [lab.mean_interval(one["enough"].values, within=(1.0, np.inf)).text(0) for one in stages]
     names = [str(one["stage"].item()) for one in stages]
     (first, last), n = (one["cosine"].values for one in hundred), results.sizes["seed"]
     cosines = [lab.mean_interval(one, within=(-1.0, 1.0)).text() for one in (first, last)]

@@ -1,7 +1,8 @@
-"""The machine: what XLA is told before JAX is imported. Nothing here imports JAX."""
+"""The machine: what XLA is told before it begins. Nothing here imports JAX."""
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -20,14 +21,20 @@ def cache_folder() -> Path:
 def prepare() -> None:
     """Has compiled programs kept, and every core of the CPU be a device of its own for networks that train together.
 
-    By environment variables, so that it does not import JAX; what the user has set stays. Programs are kept for the
-    machine and the versions that they were compiled for.
+    By environment variables, so that it does not import JAX, and where JAX has read them already (a script may import
+    it first) by its settings; what the user has set stays. Programs are kept for the machine and the versions that they
+    were compiled for.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     defaults = {
         "JAX_COMPILATION_CACHE_DIR": str(cache_folder()),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_NUM_CPU_DEVICES": str(cores),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": 0.0,
+        "JAX_NUM_CPU_DEVICES": cores,
     }
     for name, value in defaults.items():
-        os.environ.setdefault(name, value)
+        if name in os.environ:
+            continue
+        os.environ[name] = str(value)
+        if jax := sys.modules.get("jax"):
+            with suppress(RuntimeError):  # too late for another number of devices: something was computed already
+                jax.config.update(name.lower(), value)

@@ -1,4 +1,4 @@
-"""What XLA is told before JAX is imported."""
+"""What XLA is told before it begins."""
 
 import os
 import subprocess
@@ -20,6 +20,7 @@ def untold(monkeypatch, tmp_path):
         monkeypatch.setenv(name, "")  # so that it is restored
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delitem(sys.modules, "jax")  # what is said goes to the environment alone, not to this process's JAX
     return tmp_path / "cache"
 
 
@@ -49,6 +50,20 @@ def test_without_a_cache_folder_it_is_the_systems(system, below, untold, monkeyp
 def test_it_does_not_wait_for_jax():
     program = "import sys; from lab.machine import prepare; prepare(); assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_where_jax_was_imported_before_it_is_told_all_the_same(begun, untold):
+    """As scripts do, that import it first; once something was computed it is too late for the devices alone."""
+    program = (
+        f"import jax; {'jax.devices()' if begun else ''}\nfrom lab.machine import prepare, cache_folder; prepare()\n"
+        "print(len(jax.devices()), jax.config.jax_persistent_cache_min_compile_time_secs, end=' ')\n"
+        "print(jax.config.jax_compilation_cache_dir == str(cache_folder()))"
+    )
+    told = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", program], env=told, capture_output=True, text=True, check=True)
+    cores = len(os.sched_getaffinity(0))
+    assert done.stdout.split() == [str(1 if begun else cores), "0.0", "True"]
 
 
 PROGRAM = """
