@@ -148,6 +148,27 @@ def test_a_network_learns_from_its_own_rows_alone(small):
     assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a == b).all()), one, other)))
 
 
+def test_each_classifier_has_the_setting_that_validates_best(small):
+    pytest.importorskip("skimage")
+    svm = pytest.importorskip("sklearn.svm").LinearSVC
+    rows, key, wanted = np.arange(120), jax.random.key(0), small.validation.labels
+    (pixels, features), (others, described), _ = data_driven.prepared(small)
+    labels = small.train.labels[rows]
+    found = [
+        np.mean(classify((others, described)) == wanted) for classify in data_driven.classifiers(small, rows, 20, key)
+    ]
+    distances = ((others[:, None] - pixels[rows]) ** 2).sum(axis=2)
+    nearest = labels[np.argsort(distances, axis=1)]
+    answers = [
+        [svm(C=penalty).fit(features[rows], labels).predict(described) for penalty in data_driven.PENALTIES],
+        [np.array([np.bincount(one[:count]).argmax() for one in nearest]) for count in data_driven.NEIGHBOURS],
+        [forward(one, others)[1].argmax(axis=1) for one in data_driven.trained(small, rows, 20, key)],
+    ]
+    scores = np.mean(answers == wanted, axis=2)
+    assert all(len(set(row)) > 1 for row in scores)  # the setting matters
+    np.testing.assert_allclose(found, scores.max(axis=1), rtol=0, atol=1e-12)
+
+
 def test_shifted_digits(small):
     images, moved, turned, noisy = data_driven.shifted(small.test.images)
     stack, columns = images.reshape(-1, 28, 28).astype(float), np.arange(28)
