@@ -26,15 +26,16 @@ def prepare() -> None:
     were compiled for.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    defaults = {
-        "JAX_COMPILATION_CACHE_DIR": str(cache_folder()),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": 0.0,
-        "JAX_NUM_CPU_DEVICES": cores,
+    wanted = {  # and what JAX has of its own accord
+        "JAX_COMPILATION_CACHE_DIR": (str(cache_folder()), None),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": (0.0, 1.0),
+        "JAX_NUM_CPU_DEVICES": (cores, -1),
     }
-    for name, value in defaults.items():
-        if name in os.environ:
+    jax = sys.modules.get("jax")
+    for name, (value, usual) in wanted.items():
+        if name in os.environ or (jax and getattr(jax.config, name.lower()) != usual):
             continue
         os.environ[name] = str(value)
-        if jax := sys.modules.get("jax"):
+        if jax:
             with suppress(RuntimeError):  # too late for another number of devices: something was computed already
                 jax.config.update(name.lower(), value)

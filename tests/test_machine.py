@@ -66,6 +66,18 @@ def test_where_jax_was_imported_before_it_is_told_all_the_same(begun, untold):
     assert done.stdout.split() == [str(1 if begun else cores), "0.0", "True"]
 
 
+def test_what_a_script_has_told_jax_stays(untold):
+    program = (
+        "import jax; jax.config.update('jax_num_cpu_devices', 3)\n"
+        "jax.config.update('jax_compilation_cache_dir', '/own')\n"
+        "from lab.machine import prepare; prepare()\n"
+        "print(len(jax.devices()), jax.config.jax_compilation_cache_dir)"
+    )
+    told = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", program], env=told, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["3", "/own"]
+
+
 PROGRAM = """
 import lab.machine
 lab.machine.prepare()
