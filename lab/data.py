@@ -187,10 +187,10 @@ def subset(labels: Int32[np.ndarray, " n"], size: int, *, seed: int) -> Int64[np
     """
     order = shuffled(len(labels), seed=seed)
     if size > len(labels):
-        raise InputError(f"--subset must be at most {len(labels):,}, the training images there are; got {size:,}.")
+        raise InputError(f"a subset must be at most {len(labels):,}, the training images there are; got {size:,}.")
     least = 1 + int(np.unique(labels[order], return_index=True)[1].max())
     if size < least:
-        raise InputError(f"--subset must be at least {least:,}, so that each class has an image; got {size:,}.")
+        raise InputError(f"a subset must be at least {least:,}, so that each class has an image; got {size:,}.")
     return np.sort(order[:size])
 
 

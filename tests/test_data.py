@@ -166,7 +166,7 @@ def test_smaller_subsets_lie_within_larger_ones():
 
 
 def test_a_subset_is_no_larger_than_the_data_and_misses_no_class():
-    with pytest.raises(InputError, match="--subset must be at most 40, the training images there are; got 41"):
+    with pytest.raises(InputError, match="a subset must be at most 40, the training images there are; got 41"):
         data.subset(LABELS, 41, seed=3)
     with pytest.raises(InputError, match="each class has an image; got 3") as error:
         data.subset(LABELS, 3, seed=3)
