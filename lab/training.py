@@ -144,6 +144,15 @@ def _compiled_meanwhile(program: Any, *arguments: Any) -> Future:
     return done
 
 
+def _orders(
+    order: Order, keys: Key[Array, " seeds"], first: int, steps: int, examples: int, batch_size: int
+) -> Int[np.ndarray, "seeds steps batch"]:
+    """Every seed's mini-batches, drawn side by side: NumPy lets other threads run while it shuffles."""
+    with ThreadPoolExecutor() as pool:
+        of_seeds = pool.map(lambda key: order(key, first, steps, examples=examples, batch_size=batch_size), keys)
+        return np.stack(list(of_seeds))
+
+
 def train(
     network: Network,
     objective: Schedule,
@@ -263,8 +272,7 @@ def train_together(
     if start is not None and start.step not in stages:
         seen = [[start.losses], [start.accuracies]]
     for stage in left:
-        batches = [order(key, step, stage - step, examples=len(labels), batch_size=batch_size) for key in order_keys]
-        indices, first = over.padded(np.stack(batches), "s"), step
+        indices, first = over.padded(_orders(order, order_keys, step, stage - step, len(labels), batch_size), "s"), step
         if compiled:
             compiled.result()
         while step < stage:
