@@ -257,10 +257,13 @@ def tuning(results: "xarray.Dataset") -> alt.LayerChart:
 
 
 def progress(results: "xarray.Dataset") -> alt.VConcatChart:
-    """Validation accuracy and dead classes over the epochs, at the chosen learning rates."""
+    """Validation accuracy over the epochs, at the chosen learning rates, and dead classes where there are any."""
     rows, titles = tallies.progress_rows(results), [row["title"] for row in tallies.ranking_rows(results)]
-    panels = [("accuracy", "accuracy (%)"), ("dead", "dead classes")]
-    chart = alt.vconcat(*(races.progress(measure, title, titles) for measure, title in panels), spacing=24)
+    panels = []
+    for measure, title in (("accuracy", "accuracy (%)"), ("dead", "dead classes")):
+        there = {row["title"] for row in rows if row["measure"] == measure}
+        panels += [races.progress(measure, title, [one for one in titles if one in there])] if there else []
+    chart = alt.vconcat(*panels, spacing=24)
     note = f"Over epochs, on validation images; dashed: {results.attrs['reference']}. {intervals(results)}"
     return titled(chart, headlines.progress(results), note, results, width=820, progress=rows)
 

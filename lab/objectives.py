@@ -252,25 +252,28 @@ class Objective:
         >>> str(lab.objective("gce", q=0.5)), str(lab.objective("gce"))
         ('gce:q=0.5', 'gce')
         """
-        changed = ",".join([*self._choices(), *(f"{name}={value:.6g}" for name, value in self._changed().items())])
+        numbers = {name: f"{value:.6g}" for name, value in self._changed().items()}
+        changed = ",".join(f"{name}={value}" for name, value in (self._choices() | numbers).items())
         return f"{self.name}:{changed}" if changed else self.name
 
     @property
     def title(self) -> str:
-        """A short form for tables and pictures; a smoothed accuracy always says its temperature.
+        """A short form for tables and pictures; a smoothed accuracy always says its temperature, or its width.
 
         >>> import lab
         >>> lab.objective("expected_error").title
         'expected_error T=1'
+        >>> lab.objective("smoothed_error:kernel=gaussian").title
+        'smoothed_error gaussian width=1'
         """
-        smoothed = self.definition.family == "smoothed accuracy"
-        said = {name: float(value) for name, value in self.parameters.items()} if smoothed else self._changed()
-        numbers = (f"{SYMBOLS.get(name, name)}={value:.6g}" for name, value in said.items())
-        return " ".join([self.name, *self._choices(), *numbers])
+        first = list(self.definition.parameters)[:1] if self.definition.family == "smoothed accuracy" else []
+        always = {name: float(self.parameters[name]) for name in first}
+        numbers = (f"{SYMBOLS.get(name, name)}={value:.6g}" for name, value in (always | self._changed()).items())
+        return " ".join([self.name, *self._choices().values(), *numbers])
 
-    def _choices(self) -> list[str]:
+    def _choices(self) -> dict[str, str]:
         of = self.definition
-        return [f"{name}={word}" for name, word in of.chosen.items() if word != of.choices[name].default]
+        return {name: word for name, word in of.chosen.items() if word != of.choices[name].default}
 
     def _changed(self) -> dict[str, float]:
         # On the host: an array made here would wait for whatever the device is computing.

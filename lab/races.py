@@ -75,7 +75,7 @@ def tuning(titles: Sequence[str]) -> alt.LayerChart:
 def progress(measure: str, title: str, titles: Sequence[str]) -> alt.FacetChart:
     """A measure over the epochs, one small panel for each objective, in its interval; grey: the reference."""
     x = alt.X("epoch:Q", title=None, axis=alt.Axis(tickMinStep=1, grid=False, tickCount=4, format="d"))
-    base = alt.Chart().transform_filter(f"datum.measure == '{measure}'")
+    base = alt.Chart()
     scale = alt.Scale(zero=False)
     own = base.transform_filter("!datum.reference")
     band = (
@@ -87,5 +87,6 @@ def progress(measure: str, title: str, titles: Sequence[str]) -> alt.FacetChart:
     grey = base.transform_filter("datum.reference").mark_line(strokeWidth=1.5, color=EXAMPLES, strokeDash=DASHED)
     reference = grey.encode(x=x, y=alt.Y("mean:Q", scale=scale))
     panels = alt.LayerChart(layer=[band, reference, line], data=data("progress"))
-    facet = alt.Facet("title:N", sort=list(titles), title=None, header=alt.Header(labelLimit=190))
-    return panels.properties(width=120, height=80).facet(facet, columns=5, spacing=14)
+    facet = alt.Facet("title:N", sort=list(titles), title=None, header=alt.Header(labelFontSize=10, labelLimit=210))
+    parted = panels.properties(width=120, height=80).facet(facet, columns=5, spacing=14)
+    return parted.transform_filter(f"datum.measure == '{measure}'")  # here, where it decides which panels there are

@@ -48,11 +48,16 @@ def tuning_rows(results: "xarray.Dataset") -> Rows:
 
 
 def progress_rows(results: "xarray.Dataset") -> Rows:
-    """Validation accuracy (%) and dead classes after each epoch; in every objective's panel the reference's as well."""
+    """Validation accuracy (%) after each epoch, and dead classes of objectives that have any on the way.
+
+    In every objective's panel the reference's as well.
+    """
     measures = {"accuracy": (100 * results["validation_accuracy"], 100.0), "dead": (results["dead_classes"], math.inf)}
     rows = []
     for name, title in zip(results["objective"].values, results["title"].values, strict=True):
         for measure, (values, most) in measures.items():
+            if measure == "dead" and not (values.sel(objective=name).isel(epoch=slice(1, None)) > 0).any():
+                continue
             for epoch in results["epoch"].values[1:]:
                 for of in dict.fromkeys([str(name), results.attrs["reference"]]):
                     row = {"title": str(title), "measure": measure, "epoch": int(epoch)}
