@@ -1,12 +1,13 @@
 """How fast does the lab train, beside what one would write instead?
 
-    python benchmarks/training.py [--data-dir DIR] [--rounds 5] [--part epochs|together|start|all]
+    python benchmarks/training.py [--data-dir DIR] [--rounds 5] [--part epochs|together|many|start|all]
 
 `epochs`: an epoch of a 784-100-10 ReLU network, mini-batches of 100, with its test accuracy: the lab with all that a
 run does (every metric, finite-ness, progress, journal), the bare loop that it is at heart, and the peers that are
-installed (`pip install -e .[bench]`). `together`: 32 networks of one sweep at once, and one after another. `start`:
-from the command to the first trained epoch, without and with compiled programs kept, and the memory.
-About 5 minutes on 2 cores with the whole MNIST.
+installed (`pip install -e .[bench]`). `together`: 32 networks of one sweep at once, and one after another. `many`:
+1,024 networks of 784-50-10, each of a seed of its own, and what of a GPU's memory they take (not part of `all`: without
+a GPU it takes minutes). `start`: from the command to the first trained epoch, without and with compiled programs kept,
+and the memory. About 5 minutes on 2 cores with the whole MNIST.
 """
 
 import os
@@ -27,6 +28,7 @@ from training_peers import Data, installed
 
 import lab
 from lab.journal import Journal
+from lab.training import networks_that_fit
 
 jax.config.update("jax_num_cpu_devices", os.cpu_count())  # as the command line has it: every core is a device
 
@@ -154,6 +156,24 @@ def together(data: Data, rounds: int, networks: int = 32, steps: int = 200) -> N
     print(f"  at once / one: {spread(seconds['at once'] / seconds['one'])}")
 
 
+def many(data: Data, networks: int = 1024, steps: int = 200) -> None:
+    """Seconds and memory of many small networks at once, beside one of them alone."""
+    network, optimiser = lab.mlp([50], activation="relu"), lab.optimiser("sgd", 0.1)
+    fitting = networks_that_fit(network, LOSS, optimiser, data.images, batch_size=100)
+    print(f"\n784-50-10, {steps} steps; {fitting:,} such networks would fit")
+
+    def train(count: int) -> None:
+        keys = jax.random.split(KEY, count)
+        for _ in lab.train_together(network, [LOSS], [optimiser], data.images, data.labels, keys=keys, stages=[steps]):
+            pass
+
+    for count in (1, networks):
+        seconds = timed({"at once": partial(train, count)}, 3)["at once"]
+        memory = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+        held = f", {memory / 1e6:,.0f} MB of the device at most" if memory else ""
+        print(f"  {count:5,}  {spread(seconds)} s, {count * steps / np.median(seconds):,.0f} steps a second{held}")
+
+
 def start(data_dir: Path | None) -> None:
     """Seconds from the command to the first epoch in the journal, and the most memory of the whole command."""
     print("\nfrom the command to the first trained epoch (with its metrics)")
@@ -179,7 +199,7 @@ def _journals(folder: str, known: set[Path]) -> list[Path]:
 
 
 def main(
-    data_dir: Path | None = None, rounds: int = 5, part: Literal["epochs", "together", "start", "all"] = "all"
+    data_dir: Path | None = None, rounds: int = 5, part: Literal["epochs", "together", "many", "start", "all"] = "all"
 ) -> None:
     """How fast does the lab train, beside what one would write instead?
 
@@ -198,6 +218,8 @@ def main(
         epochs(data, rounds)
     if part in ("together", "all"):
         together(data, rounds)
+    if part == "many":
+        many(data)
     if part in ("start", "all"):
         start(data_dir)
 

@@ -7,6 +7,9 @@ and ten seeds. What to expect, measured with --seeds 10 on the sample (784-50-10
 learning rate): cross entropy reads 93.7 % of the test digits rightly. Expected error with its step in the right place
 (centred, T = 0.5 and 1) cannot be told from it, nor can squared error and gce; smoothed margins lose about 1 point, and
 expected error as it stands 5 to 8: it leaves classes that it never predicts. Nothing is better than cross entropy.
+--full, 39 objectives on the whole of MNIST (200 seconds on an H100): cross entropy 97.7 % [97.6, 97.8], none better;
+bi_tempered and centred expected error (T from 0.25 to 1) cannot be told from it, smoothed margins lose 0.3 to 0.6
+points, and 13 of the 40 networks of expected error leave a class out, at a cost of ten points.
 """
 
 from dataclasses import dataclass, replace

@@ -10,6 +10,7 @@ import pytest
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_legacy_prng_key", "error")
+jax.config.update("jax_default_matmul_precision", "highest")  # also on a GPU tests compare what rounding leaves alike
 
 
 def pytest_configure(config):
