@@ -19,9 +19,11 @@ from experiments import (
     label_noise,
     mini_batches,
     temperature,
+    train_from_scratch,
     what_a_loss_looks_at,
     why_not_accuracy,
 )
+from lab.sweeps import swept_objectives
 
 STAGES, SIZES = (20,), (10, 100)
 
@@ -264,10 +266,21 @@ def test_cross_entropies_that_know_the_classes(small):
     np.testing.assert_allclose(found, adjusted, rtol=1e-5)
 
 
+def test_titles_of_the_long_sweep_tell_objectives_apart():
+    """Pictures have room for some 40 letters: what is longer is cut, and cases of one family look alike."""
+    of = train_from_scratch
+    names = of.SURROGATES + of.MORE_SURROGATES + of.LOSSES + of.MORE_LOSSES
+    swept = swept_objectives(lab.SweepSettings(objective=names, temperatures=of.TEMPERATURES))
+    titles = [one.title for one in swept]
+    assert len(set(titles)) == len(titles) == 39
+    assert max(map(len, titles)) < 40
+
+
 @pytest.mark.slow
 def test_the_published_recipe_runs_and_stands_beside_its_table(small, monkeypatch):
     monkeypatch.setattr(label_noise, "OBJECTIVES", ("gce",))
     settings = label_noise.Settings(full=True, seeds=1)
+    assert settings.data == lab.DataSettings()  # all images there are
     tiny = replace(small, train=replace(small.train, images=small.train.images[:60], labels=small.train.labels[:60]))
     found = label_noise.measure(settings, tiny, 0.4, lambda count: None)
     assert np.shape(found["accuracy"][1]) == (1, 1, 6)

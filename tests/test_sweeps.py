@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 import lab
-from lab import figures
+from lab import figures, tallies
 from lab.errors import Stopped
 from lab.links import keys
 from lab.ranking import answer
@@ -207,6 +207,19 @@ def test_a_sweep_has_a_page(swept, tmp_path):
     assert {row["n"] for row in content["datasets"]["progress"]} == {2}
     assert all(0 <= row["low"] <= row["mean"] <= row["high"] <= 100 for row in content["datasets"]["progress"])
     assert " ".join(answer(swept)).replace(" %", "&nbsp;%") in text
+
+
+def test_dead_classes_are_drawn_of_objectives_that_have_any(swept):
+    none, losing = swept.copy(deep=True), swept.copy(deep=True)
+    none["dead_classes"][:] = 0
+    assert {row["measure"] for row in tallies.progress_rows(none)} == {"accuracy"}
+    assert len(figures.progress(none).vconcat) == 1
+    losing["dead_classes"][:] = 0
+    losing["dead_classes"].loc[{"objective": "gce", "epoch": 1}] = 2
+    drawn = figures.progress(losing)
+    assert {row["title"] for row in drawn.datasets["progress"] if row["measure"] == "dead"} == {"gce"}
+    accuracy, dead = (part["facet"]["sort"] for part in drawn.to_dict()["vconcat"])
+    assert set(accuracy) == {str(title) for title in swept["title"].values} and dead == ["gce"]
 
 
 def test_a_sweep_is_drawn_and_printed(swept, tmp_path):
