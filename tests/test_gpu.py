@@ -42,13 +42,11 @@ def on_both(function, *arguments):
 def off(found, expected):
     """|found - expected| / |expected| of pytrees whose leaves are [objectives, ...]; 0 / 0 is 0."""
 
-    def squared(*trees):
-        differences = jax.tree.map(lambda *leaves: np.subtract(*leaves) if len(leaves) == 2 else leaves[0], *trees)
-        return sum(
-            (np.asarray(leaf, np.float64) ** 2).reshape(len(leaf), -1).sum(1) for leaf in jax.tree.leaves(differences)
-        )
+    def squared(tree):
+        return sum((np.asarray(leaf, float) ** 2).reshape(len(leaf), -1).sum(1) for leaf in jax.tree.leaves(tree))
 
-    return np.sqrt(squared(found, expected) / np.maximum(squared(expected), np.finfo(float).tiny))
+    difference = jax.tree.map(np.subtract, found, expected)
+    return np.sqrt(squared(difference) / np.maximum(squared(expected), np.finfo(float).tiny))
 
 
 def case(network, mnist, dtype):
