@@ -6,7 +6,10 @@ About 70 seconds on 2 cores with 1,000 digits of the embedded sample, enough to 
 expect, measured with 5 networks (784-50-10 ReLU, each objective at its own best learning rate): with right labels cross
 entropy (88.9 %) is within 1.1 points of all but expected error (83.1 %). With 60 % of them wrong it falls to 53.4 % and
 gives back 48 % of the wrong labels as they stand; gce keeps 72.0 % (18.6 points more, from 14.4 to 22.9) and gives back
-12 %. --full prints the published table of LeNet-5 on MNIST beside its own; it wants a GPU.
+12 %. --full prints the published table of LeNet-5 on MNIST beside its own (3 minutes on an H100; on 2 cores nearly an
+hour for each share of wrong labels). There, with 5 networks and shares of 0, 0.2, 0.4 and 0.6 (in brackets what was
+published): cross entropy 99.1, 98.6, 98.2, 97.4 % (99.1, 98.8, 98.6, 98.0); gce 99.0, 98.9, 98.7, 98.3 (98.8, 98.7, 98.5,
+98.1); expected error 96.9, 94.7, 94.5, 96.0 (95.0, 98.5, 98.2, 97.6): 6 of its 20 networks leave a class out.
 """
 
 from dataclasses import dataclass, replace
@@ -139,7 +142,7 @@ def answer(results) -> str:
     said = (
         f"With {100 * float(results['noise'][-1]):.0f} % of the labels wrong "
         f"{lab.compared(best, end.sel(objective=best).values, other, end.sel(objective=other).values)}. Cross entropy "
-        f"answers {remembered.text(0)} % of the wrong training labels as they stand in the end."
+        f"answers {remembered.text(1)} % of the wrong training labels as they stand in the end."
     )
     return said + (f"\n{beside_published(results)}" if np.isfinite(results["published"]).any() else "")
 
@@ -158,7 +161,8 @@ def pictures(results) -> list[lab.Picture]:
     """Test accuracy on the way, what is learnt by heart, and where all end."""
     worst = results.isel(noise=-1)
     peak, end = (
-        100 * of.sel(objective="cross_entropy") for of in (worst["accuracy"].max("trained"), worst["end_accuracy"])
+        f"{100 * float(of.sel(objective='cross_entropy').mean()):.1f}"
+        for of in (worst["accuracy"].max("trained"), worst["end_accuracy"])
     )
     end_best = worst["end_accuracy"].mean("seed").idxmax("objective").item()
     remembered = 100 * worst["memorised"].isel(trained=-1).mean("seed")
@@ -166,8 +170,9 @@ def pictures(results) -> list[lab.Picture]:
     return [
         lab.Picture(
             "accuracy",
-            f"With most labels wrong cross entropy falls from {float(peak.mean()):.1f} to {float(end.mean()):.1f} % as "
-            "training goes on.",
+            f"With most labels wrong cross entropy falls from {peak} to {end} % as training goes on."
+            if peak != end
+            else f"With most labels wrong cross entropy ends at its best, {end} %.",
             "accuracy",
             "test accuracy (%)",
             "trained",
@@ -178,8 +183,8 @@ def pictures(results) -> list[lab.Picture]:
         lab.Picture(
             "memorised",
             f"{remembered.idxmax('objective').item()} learns most wrong labels by heart "
-            f"({float(remembered.max()):.0f} %), {remembered.idxmin('objective').item()} fewest "
-            f"({float(remembered.min()):.0f} %).",
+            f"({float(remembered.max()):.1f} %), {remembered.idxmin('objective').item()} fewest "
+            f"({float(remembered.min()):.1f} %).",
             "memorised",
             "wrong training labels answered as they stand (%)",
             "trained",
