@@ -118,7 +118,7 @@ class _Contest:
         self.by_name = {str(one): one for one in self.objectives}
         per_epoch = examples // settings.batch_size
         self.stages = [per_epoch * epoch for epoch in range(settings.epochs + 1)]
-        self.seeds = list(range(settings.seed, settings.seed + settings.seeds))
+        self.seeds = range(settings.seed, settings.seed + settings.seeds)
         fit = min(
             networks_that_fit(self.network, one, optimiser(by, 0.1), data.train.images, batch_size=settings.batch_size)
             for one in self.objectives
