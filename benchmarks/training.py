@@ -128,7 +128,7 @@ def epochs(data: Data, rounds: int) -> None:
     for name, times in seconds.items():
         ratio = spread(times / seconds["the lab"])
         print(
-            f"  {name:{width}s}  {spread(times)} s, {ratio} of the lab; first {first[name]:.2f} s; "
+            f"  {name:{width}s}  {spread(times, digits=3)} s, {ratio} of the lab; first {first[name]:.2f} s; "
             f"accuracy {accuracies[name][0]:.3f}, {accuracies[name][-1]:.3f} after {len(accuracies[name])} epochs"
         )
 
@@ -151,7 +151,7 @@ def together(data: Data, rounds: int, networks: int = 32, steps: int = 200) -> N
     seconds = timed(runs, rounds)
     print(f"\n{networks} networks of one sweep, {steps} steps each; n = {rounds} rounds")
     for name, times in seconds.items():
-        print(f"  {name:10s}  {spread(times)} s")
+        print(f"  {name:10s}  {spread(times, digits=3)} s")
     print(f"  at once / one by one: {spread(seconds['at once'] / seconds['one by one'])}")
     print(f"  at once / one: {spread(seconds['at once'] / seconds['one'])}")
 
@@ -171,7 +171,8 @@ def many(data: Data, networks: int = 1024, steps: int = 200) -> None:
         seconds = timed({"at once": partial(train, count)}, 3)["at once"]
         memory = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
         held = f", {memory / 1e6:,.0f} MB of the device at most" if memory else ""
-        print(f"  {count:5,}  {spread(seconds)} s, {count * steps / np.median(seconds):,.0f} steps a second{held}")
+        each = f"{count * steps / np.median(seconds):,.0f} steps a second"
+        print(f"  {count:5,}  {spread(seconds, digits=3)} s, {each}{held}")
 
 
 def start(data_dir: Path | None) -> None:

@@ -108,9 +108,7 @@ def evaluate_together(
         examples = np.pad(images[rows], ((0, missing), (0, 0))), np.pad(labels[rows], (0, missing))
         parts.append(_chunk(apply, over, *networks, *examples, np.arange(size) < size - missing))
     # Added on the host, in float64, where counts are divided as well; and only once all chunks are on their way.
-    total, losses = over.own(
-        jax.tree.map(lambda *leaves: np.sum([np.asarray(leaf) for leaf in leaves], axis=0, dtype=float), *parts)
-    )
+    total, losses = over.own(jax.tree.map(lambda *leaves: np.sum(leaves, axis=0, dtype=float), *jax.device_get(parts)))
     found = [
         {"loss": _loss(objective, losses[seed, variant], count)}
         | finish(jax.tree.map(lambda leaf, at=(seed, variant): leaf[at], total))

@@ -122,10 +122,10 @@ def test_compare_finds_the_same_on_both(tmp_path):
         np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance, err_msg=name)
 
 
-@pytest.mark.parametrize("network", ["mlp:50", "lenet5"])
-def test_training_goes_the_same_way_on_both(network, tmp_path):
-    """For 90 steps: a difference of rounding grows as training goes on, whatever it came from."""
-    gpu, cpu = on_gpu_and_cpu(tmp_path, "train", "--network", network, "--epochs", 1, "--learning-rate", 0.05)
+@pytest.mark.parametrize(("network", "rate"), [("mlp:50", 0.05), ("lenet5", 0.01)])
+def test_training_goes_the_same_way_on_both(network, rate, tmp_path):
+    """For 90 steps. LeNet-5 at a small rate: at 0.05 weights 3e-7 off change its loss by 1 %, on one CPU."""
+    gpu, cpu = on_gpu_and_cpu(tmp_path, "train", "--network", network, "--epochs", 1, "--learning-rate", rate)
     np.testing.assert_allclose(gpu["loss"], cpu["loss"], rtol=5e-3)
     np.testing.assert_allclose(gpu["accuracy"], cpu["accuracy"], atol=5e-3)
 
