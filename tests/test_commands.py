@@ -98,6 +98,7 @@ def compared(tmp_path_factory):
     return folder, run("compare", *SMALL, "--objective", "mine.py:tanh_margin", cwd=folder)
 
 
+@pytest.mark.slow
 def test_compare_says_what_it_found_and_where(compared):
     folder, done = compared
     assert done.returncode == 0, done.stderr
@@ -136,6 +137,7 @@ def test_report_redraws_without_jax(compared, tmp_path):
     assert {p.name for p in (copy / "figures").iterdir()} == {p.name for p in (made / "figures").iterdir()}
 
 
+@pytest.mark.slow
 def test_several_runs_are_redrawn_and_shown_side_by_side_without_jax(tmp_path):
     values = np.linspace(0.1, 0.9, 4)[:, None] + np.zeros((2, 1, 3))
     results = xarray.Dataset(
@@ -221,7 +223,9 @@ def test_doctor_says_what_is_wrong(tmp_path):
         (["compare", "--learning-rate", "-1"], "--learning-rate must be"),
         (["compare", "--learning_rat", "1"], "--learning-rate"),
         (["compare", "--out", "/proc/nothing"], "Name another folder with --out"),
-        (["compare", "--learning-rate", "1e30", *SMALL], "Try a smaller learning rate"),
+        pytest.param(
+            ["compare", "--learning-rate", "1e30", *SMALL], "Try a smaller learning rate", marks=pytest.mark.slow
+        ),
         (["train", "--seeds", "0"], "--seeds must be at least 1; got 0"),
         (["train", "--seeds", "100000000"], "100000000 networks do not fit into memory together;"),
         (["train", "--hand-over", "x"], "--hand-over must be as in 500:brier"),
@@ -336,6 +340,7 @@ def test_ctrl_c_keeps_what_training_has_come_to(stopped):
     }
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_its_end_and_no_further(copy):
     """Its pictures belong to it: killed while they are drawn, it has its results and can still be gone on with."""
     before = rows_of(copy)
@@ -395,9 +400,9 @@ def test_a_run_is_resumed_as_it_was_begun(copy, options, message):
     assert list(copy.glob("checkpoint-*"))
 
 
-@pytest.mark.parametrize("where", ["nowhere", ".", "runs", "compared"])
-def test_what_is_no_run_of_train_cannot_be_resumed(where, compared, tmp_path):
-    path = next((compared[0] / "runs").iterdir()) if where == "compared" else where
+@pytest.mark.parametrize("where", ["nowhere", ".", "runs", pytest.param("compared", marks=pytest.mark.slow)])
+def test_what_is_no_run_of_train_cannot_be_resumed(where, request, tmp_path):
+    path = next((request.getfixturevalue(where)[0] / "runs").iterdir()) if where == "compared" else where
     done = run("train", "--resume", path, cwd=tmp_path)
     assert done.returncode == 2
     assert "is no run of `train`, so it cannot be resumed" in error_of(done)

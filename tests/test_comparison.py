@@ -36,6 +36,7 @@ def test_axes_are_labelled_and_complete(comparison, small_settings):
     assert comparison.attrs["data"].startswith("MNIST, embedded sample of 10,000 + 2,000 digits: 9,000 train")
 
 
+@pytest.mark.slow
 def test_numbers_are_those_of_the_network_they_name(comparison, mnist, small_settings):
     """Seed 1 after 20 steps once more, by hand: network, batch and gradient from the public functions."""
     network = lab.mlp([100], activation="relu")
@@ -106,6 +107,7 @@ def test_the_line_goes_through_the_network(comparison):
     assert set(comparison["curve"].values) == set(LINE_OBJECTIVES)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_numbers(comparison, mnist, small_settings):
     again = lab.compare(small_settings, mnist)
     xarray.testing.assert_identical(again, comparison)

@@ -223,6 +223,7 @@ def test_trace_of_a_diagonal_is_exact():
     assert float(other.value) == pytest.approx(45, rel=1e-14) and float(other.standard_error) < 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hessian", ["cross_entropy", "expected_error"], indirect=True)
 def test_density_integrates_to_one_and_has_the_traces_mean(hessian):
     product, parameters, matrix = hessian
@@ -264,6 +265,7 @@ def test_density_of_a_multiple_of_the_identity_is_one_heap():
     assert float(found.grid[jnp.argmax(found.density)]) == pytest.approx(4, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_same_key_same_result_and_compiled_once():
     """Jitted as the module says, other parameters and temperatures do not compile anew."""
     parameters, images, labels = problem(NETWORK)

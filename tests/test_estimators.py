@@ -263,6 +263,7 @@ LOGIT_ESTIMATORS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("estimator", "options", "objective"), LOGIT_ESTIMATORS)
 def test_noise_on_answers_and_logits_smooths_as_the_objective_says(estimator, options, objective):
     """Value within 4 of its standard errors, and 12 components of the mean over 400 keys: false alarms 1 in 1,200.
@@ -300,6 +301,7 @@ def test_through_a_network_the_estimates_keep_their_errors(tiny):
     assert float(found.agreement) > 0.5
 
 
+@pytest.mark.slow
 def test_a_baseline_makes_reinforce_quieter(tiny):
     """Over 200 keys, the sum of the variances: ratio below 0.8 (a ratio of two such sums is known to about 5 %)."""
     network, parameters, images, labels = tiny

@@ -65,12 +65,14 @@ def titles(svg):
 # -- files ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_figure_is_written_thrice(run, drawn):
     names = {"staircase", "differences", "cosines", "margins", "temperatures", "gains", "weights", "details", "race"}
     assert {path.name for path in drawn} == {f"{name}.{kind}" for name in names for kind in ("png", "svg", "pdf")}
     assert {path.name for path in run.figures.iterdir()} == {path.name for path in drawn}
 
 
+@pytest.mark.slow
 def test_pictures_are_sharp_and_not_blank(drawn):
     for path in drawn:
         if path.suffix == ".png":
@@ -81,6 +83,7 @@ def test_pictures_are_sharp_and_not_blank(drawn):
             assert max(count for count, _ in colours) < 0.97 * image.width * image.height, path.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["staircase", "differences", "cosines", "margins", "temperatures", "gains", "weights", "details"]
 )
@@ -98,6 +101,7 @@ def test_charts_are_valid_vega_lite(comparison, figure):
     figure(comparison).to_dict()  # altair checks it against the schema
 
 
+@pytest.mark.slow
 def test_nothing_is_cut_off_at_the_edges(drawn):
     for path in drawn:
         if path.suffix == ".png":
@@ -338,6 +342,7 @@ def scales(chart):
             yield from scales(part)
 
 
+@pytest.mark.slow
 def test_the_same_colour_in_every_figure_and_on_the_page(comparison):
     page = scenes.specs(comparison, scenes.datasets(comparison))
     pictures = [figure(comparison).to_dict() for figure in figures.COMPARISON] + [page]
@@ -369,6 +374,7 @@ def least(mnist):
     return lab.compare(lab.CompareSettings(seeds=1, stages="3", standard=False, examples=50, temperatures="1"), mnist)
 
 
+@pytest.mark.slow
 def test_the_least_there_can_be_is_drawn(tmp_path, least):
     run = Run(tmp_path)
     run.save_results(least)
@@ -414,6 +420,7 @@ def test_intervals_end_where_the_quantity_ends(comparison):
     assert all(row["low"] < 0 for row in rows if row["column"] == "gain")
 
 
+@pytest.mark.slow
 def test_strange_names_stay_text(tmp_path, comparison):
     run = Run(tmp_path)
     run.save_results(renamed(comparison, "gce", EVIL))

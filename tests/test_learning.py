@@ -177,6 +177,7 @@ class TestDiverging:
 
 
 class TestWhatIsSaid:
+    @pytest.mark.slow
     def test_of_the_objective(self):
         for given, words in (
             (

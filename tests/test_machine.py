@@ -94,6 +94,7 @@ print(counts["hits"], counts["misses"])
 """
 
 
+@pytest.mark.slow
 def test_a_second_process_finds_the_programs_of_the_first(untold):
     def compiled():
         told = os.environ | {"PYTHONPATH": str(ROOT)}

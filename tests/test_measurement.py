@@ -201,6 +201,7 @@ def test_gains_are_paired_with_cross_entropy(measured):
     assert found["gain_length"][place("zero_one")] == 0
 
 
+@pytest.mark.slow
 def test_few_examples_of_one_class(measured):
     """Three digits, all of one class: no mini-batch of 10 or 100, and nothing breaks."""
     network, parameters, own, held_out, objectives, *_ = measured

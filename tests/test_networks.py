@@ -74,7 +74,7 @@ class TestPooledConvolution:
 
 
 class TestLeNet5:
-    @pytest.mark.parametrize("pixels", [144, 784])
+    @pytest.mark.parametrize("pixels", [144, pytest.param(784, marks=pytest.mark.slow)])
     def test_logits_are_what_loops_compute(self, float64, pixels):
         network = lab.lenet5(pixels=pixels, classes=7)
         parameters = jax.tree.map(lambda leaf: leaf[0], starts(network, 1))
@@ -105,6 +105,7 @@ class TestLeNet5:
             assert float(layer["weight"].std()) == pytest.approx((2 / inputs) ** 0.5, rel=0.05)
             assert not layer["bias"].any()
 
+    @pytest.mark.slow
     def test_networks_side_by_side_are_those_alone(self):
         network = lab.lenet5()
         several, images = starts(network, 3), jax.random.uniform(KEY, (5, 784))

@@ -36,6 +36,7 @@ def test_there_is_something_to_run():
     assert len(PYTHON) == 3 and len(COMMANDS) >= 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.splitlines()[0])
 def test_python_blocks_run(block, tmp_path):
     done = run(cwd=tmp_path, program=("-c", block))

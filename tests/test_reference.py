@@ -35,6 +35,7 @@ def test_every_objective_has_a_look_of_its_own():
     assert len(set(looks)) == len(looks)
 
 
+@pytest.mark.slow
 def test_a_portrait_holds_phi_and_the_weight():
     results = lab.portray(lab.objective("gce", q=0.5), span=5.0)
     m = results["margin"].values
@@ -92,6 +93,7 @@ def test_show_draws_and_report_draws_again(tmp_path):
     assert (made / "figures/portrait.svg").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_check_tells_a_good_objective_from_a_bad_one(tmp_path):
     (tmp_path / "mine.py").write_text(
         "import jax.numpy as jnp\nimport lab\n\n\n"

@@ -105,6 +105,7 @@ def test_the_libraries_are_there_once(page):
     assert len(page.scripts) == 3
 
 
+@pytest.mark.slow
 def test_drawn_without_jax_the_page_is_the_same(run, path, comparison, tmp_path):
     copy = folder(tmp_path / run.path.name, comparison)
     code = (
@@ -213,6 +214,7 @@ def test_the_slider_begins_at_the_temperature_nearest_to_1(comparison, page):
     assert slider["max"] == "2" and slider["value"] == "1" == str(story.first_temperature(comparison))
 
 
+@pytest.mark.slow
 def test_one_network_and_two_objectives_make_a_page(tmp_path, mnist):
     settings = lab.CompareSettings(seeds=1, stages="3", standard=False, examples=50, temperatures="0.5,2")
     results = lab.compare(settings, mnist)

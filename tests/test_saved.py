@@ -63,6 +63,7 @@ def saved(mnist, tmp_path_factory):
 SMALL = {"standard": False, "examples": 60, "temperatures": "1"}
 
 
+@pytest.mark.slow
 def test_checkpoints_are_measured_as_they_were_saved(saved, mnist):
     """The settings' own --network does not matter: the run says which network it is. Each is a seed of its own."""
     results = lab.compare(lab.CompareSettings(checkpoint=(saved[0], saved[1] / "network.npz"), **SMALL), mnist)

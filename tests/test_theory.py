@@ -177,6 +177,7 @@ def test_there_is_something_to_run():
     assert len(PYTHON) == 6 and len(COMMANDS) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", PYTHON, ids=lambda block: f"statement {PYTHON.index(block) + 1}")
 def test_python_blocks_run(block):
     for name in ("lab", "jax.numpy"):

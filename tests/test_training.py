@@ -204,7 +204,7 @@ def gradient(objective, parameters, step, key):
 
 
 class TestTogether:
-    @pytest.mark.parametrize(("seeds", "variants"), [(3, 2), (5, 1), (2, 5)])
+    @pytest.mark.parametrize(("seeds", "variants"), [(5, 1), pytest.param(3, 2, marks=pytest.mark.slow), (2, 5)])
     def test_each_is_the_one_that_train_makes(self, seeds, variants, float64):
         """Four devices: seeds cut into equal parts as they are, seeds padded, variants padded."""
         objectives, optimisers = temperatures(variants), sgds(variants, "momentum")
@@ -257,7 +257,7 @@ class TestTogether:
         run(0.3, 0.02, 0.1, [3, 20, 225])
         assert len(traced) == once
 
-    @pytest.mark.parametrize(("seeds", "variants"), [(1, 1), (4, 2), (3, 5)])
+    @pytest.mark.parametrize(("seeds", "variants"), [(1, 1), pytest.param(4, 2, marks=pytest.mark.slow), (3, 5)])
     def test_all_chunks_are_one_program_on_several_devices_too(self, seeds, variants):
         """Where the first chunk finds its networks elsewhere than it leaves them, the second is compiled once more."""
         compiled = []
@@ -285,7 +285,9 @@ class TestTogether:
             )
 
     @pytest.mark.parametrize(("seeds", "variants", "name"), [(5, 2, "adam"), (1, 5, "momentum"), (1, 1, "sgd")])
-    @pytest.mark.parametrize("chunks", [1, 2, 3, 4])
+    @pytest.mark.parametrize(
+        "chunks", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow), 4]
+    )
     def test_what_was_stopped_goes_on_as_if_it_had_not_been(self, seeds, variants, name, chunks):
         """Chunks end at the steps 100, 107 (a stage), 207, 307: the last two are within a stage."""
         recipe = (temperatures(variants), sgds(variants, name))
