@@ -8,6 +8,7 @@ images carry the gradient (about n f(0) T / R of them); too warm, and it points 
 temperatures as training spreads the margins. With 5 networks and mini-batches of 1,000 it lies at T = 0.1 at the start
 and at 1 after 1,000 steps, where mini-batches of 10 cannot say where theirs is (3.2 [0.3, 20]); and with 100 images
 the temperature that the other networks find best cannot be told from cross entropy (+0.019 in cosine, -0.012 to 0.050).
+That interval is somewhat too short, see `lab.chosen_by_others`.
 """
 
 from dataclasses import dataclass
