@@ -16,9 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import lab
-from lab.figures import SCALE, vega_lite_version
+from lab.figures import SCALE
 from lab.palette import colour, dash, look
 from lab.runs import write_bytes
+from lab.vega import svg
 
 FEW, STAGES = 500, (10, 30, 100, 300, 1000, 3000)  # images to learn from; steps
 SIZES, DRAWS = (1, 10, 100, 1000), 200  # mini-batches
@@ -117,8 +118,8 @@ def main(settings: Settings) -> None:
         print(f"\n{picture.__name__}")
         chart: Any = picture(settings)
         written = chart.configure(**look()).to_dict(validate=False)
-        svg = vl_convert.vegalite_to_svg(written, vl_version=vega_lite_version())
-        write_bytes(settings.out / f"chapter-{picture.__name__}.png", vl_convert.svg_to_png(svg, scale=SCALE))
+        png = vl_convert.svg_to_png(svg(written), scale=SCALE)
+        write_bytes(settings.out / f"chapter-{picture.__name__}.png", png)
 
 
 if __name__ == "__main__":

@@ -21,12 +21,13 @@ from jax.flatten_util import ravel_pytree
 
 import lab
 from lab import diagnostics
-from lab.figures import SCALE, vega_lite_version
+from lab.figures import SCALE
 from lab.nodes import gram_from_margins, margin_gram
 from lab.palette import EXAMPLES, colour, dash, look
 from lab.runs import write_bytes
 from lab.statistics import mean_interval
 from lab.surrogates import KERNELS
+from lab.vega import svg
 
 LOSSES = "cross_entropy phuber_ce gce focal savage expected_error".split()  # of the soft margin at T = 1, as are
 MORE_LOSSES = "taylor_ce symmetric_ce poly1 smooth_svm sum_exp unhinged".split()
@@ -434,8 +435,8 @@ def main(settings: Settings) -> None:
     print(world.caption)
     for number, picture in enumerate(PICTURES, start=1):
         print(f"\n{number}. {picture.__name__}")
-        svg = vl_convert.vegalite_to_svg(picture(world).to_dict(validate=False), vl_version=vega_lite_version())
-        write_bytes(settings.out / f"theory-{number}.png", vl_convert.svg_to_png(svg, scale=SCALE))
+        png = vl_convert.svg_to_png(svg(picture(world).to_dict(validate=False)), scale=SCALE)
+        write_bytes(settings.out / f"theory-{number}.png", png)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from lab.environment import describe
 from lab.errors import unknown
-from lab.machine import cache_folder
+from lab.machine import programs_folder
 from lab.published import PUBLISHED
 from lab.settings import DoctorSettings
 from lab.sources import availability
@@ -30,7 +30,7 @@ def examine(settings: DoctorSettings) -> tuple[Table, list[str]]:
         if version is None:
             complaints.append(f"{name} is not installed: `pip install .` in the lab's folder installs all it needs.")
     table.add_row("device", f"{device['count']} x {device['kind']} ({device['backend']})")
-    programs = cache_folder()
+    programs = programs_folder()
     table.add_row("compiled", f"{len(list(programs.glob('*-cache')))} programs are kept in {programs}")
     table.add_row("precision", ", ".join(f"{key} {value}" for key, value in found["precision"].items()))
     sources = availability(PUBLISHED[dataset], data_dir)

@@ -18,6 +18,7 @@ from lab.quantities import COLUMNS
 from lab.race import raced
 from lab.ranking import answer
 from lab.runs import Run, write_bytes
+from lab.vega import svg
 
 if TYPE_CHECKING:
     import xarray
@@ -36,9 +37,9 @@ def draw(run: Run) -> list[Path]:
     run.figures.mkdir(exist_ok=True)
     paths = []
     for name, figure in _figures(results).items():
-        svg = vl_convert.vegalite_to_svg(figure(results).to_dict(validate=False), vl_version=vega_lite_version())
-        content = {"svg": svg.encode(), "png": vl_convert.svg_to_png(svg, scale=SCALE)}
-        content["pdf"] = vl_convert.svg_to_pdf(svg)
+        drawn = svg(figure(results).to_dict(validate=False))
+        content = {"svg": drawn.encode(), "png": vl_convert.svg_to_png(drawn, scale=SCALE)}
+        content["pdf"] = vl_convert.svg_to_pdf(drawn)
         for suffix, written in content.items():
             paths.append(run.figures / f"{name}.{suffix}")
             write_bytes(paths[-1], written)
@@ -48,11 +49,6 @@ def draw(run: Run) -> list[Path]:
 def names(results: "xarray.Dataset") -> list[str]:
     """The names of a run's figures, the chief one first."""
     return list(_figures(results))
-
-
-def vega_lite_version() -> str:
-    """The version of Vega-Lite that the charts are written in, "6.1"."""
-    return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
 
 
 def staircase(results: "xarray.Dataset") -> alt.VConcatChart:

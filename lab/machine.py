@@ -7,15 +7,19 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """The folder in which compiled programs are kept from one command to the next.
+    """The folder of what can be made again and is kept from one command to the next.
 
-    JAX_COMPILATION_CACHE_DIR names another; otherwise it lies in the user's cache folder (XDG_CACHE_HOME, or what the
-    system has in its place).
+    It lies in the user's cache folder (XDG_CACHE_HOME, or what the system has in its place).
     """
+    system = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or system).expanduser() / "surrogate-lab"
+
+
+def programs_folder() -> Path:
+    """The folder in which compiled programs are kept; JAX_COMPILATION_CACHE_DIR names another."""
     if named := os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return Path(named)
-    system = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or system).expanduser() / "surrogate-lab" / "xla"
+    return cache_folder() / "xla"
 
 
 def prepare() -> None:
@@ -27,7 +31,7 @@ def prepare() -> None:
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     wanted = {  # and what JAX has of its own accord
-        "JAX_COMPILATION_CACHE_DIR": (str(cache_folder()), None),
+        "JAX_COMPILATION_CACHE_DIR": (str(programs_folder()), None),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": (0.0, 1.0),
         "JAX_NUM_CPU_DEVICES": (cores, -1),
     }

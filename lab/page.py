@@ -7,6 +7,7 @@ from importlib.resources import files
 from typing import Any
 
 from lab.series import Rows
+from lab.vega import library
 
 Spec = dict[str, Any]
 
@@ -53,17 +54,12 @@ def sections(found: Iterable[tuple[str, str]]) -> str:
 
 def scripts(name: str, specs: dict[str, Spec], datasets: dict[str, Rows]) -> str:
     """The charts by the place each goes to, their numbers, and the programs that draw them."""
-    import vl_convert
-
-    from lab.figures import vega_lite_version
-
     content = json.dumps({"name": name, "specs": specs, "datasets": datasets}, separators=(",", ":"), allow_nan=False)
-    library = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vega_lite_version())
     # Every "<" is written otherwise: a name that holds "</script>" must not end the script.
     content = content.replace("<", "\\u003c")
     return f"""<script type="application/json" id="charts">{content}</script>
 <script>
-{library}
+{library()}
 </script>
 <script>
 {_resource("page.js")}

@@ -18,11 +18,11 @@ def pytest_configure(config):
 
     The tests, the commands that they run and the next run of the tests find them again.
     """
-    from lab.machine import cache_folder
+    from lab.machine import programs_folder
 
     os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
     os.environ["XDG_CACHE_HOME"] = str(config.cache.mkdir("programs"))
-    jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
+    jax.config.update("jax_compilation_cache_dir", str(programs_folder()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     # Of two processes one may find what the other is still writing; JAX then compiles, and says so.
     config.addinivalue_line("filterwarnings", "ignore:Error reading persistent compilation cache entry")

@@ -22,7 +22,7 @@ gradients nodes moments estimators diagnostics rays landscape curvature staircas
 blame journal
 environment statistics saved learning tuning sweeps race quantities comparison portrait
 ranking findings legend series tallies palette charts grids curves races headlines frame
-pictures figures markup page links story scenes sections report gallery tables
+vega pictures figures markup page links story scenes sections report gallery tables
 console studies doctor reference __main__
 """.split()
 # What is drawn and read back, and what answers `--help`, must work where JAX is not installed.

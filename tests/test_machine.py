@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.machine import cache_folder, prepare
+from lab.machine import prepare, programs_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "JAX_NUM_CPU_DEVICES")
@@ -26,7 +26,7 @@ def untold(monkeypatch, tmp_path):
 
 def test_programs_are_kept_in_the_users_cache(untold):
     prepare()
-    assert Path(os.environ["JAX_COMPILATION_CACHE_DIR"]) == cache_folder() == untold / "surrogate-lab" / "xla"
+    assert Path(os.environ["JAX_COMPILATION_CACHE_DIR"]) == programs_folder() == untold / "surrogate-lab" / "xla"
     assert int(os.environ["JAX_NUM_CPU_DEVICES"]) >= 1
     assert not untold.exists()  # JAX makes it once there is something to keep
 
@@ -36,7 +36,7 @@ def test_what_the_user_has_set_stays(untold, monkeypatch):
         monkeypatch.setenv(name, value)
     prepare()
     assert [os.environ[name] for name in NAMES] == ["/elsewhere", "7", "3"]
-    assert cache_folder() == Path("/elsewhere")
+    assert programs_folder() == Path("/elsewhere")
 
 
 @pytest.mark.parametrize(("system", "below"), [("linux", ".cache"), ("darwin", "Library/Caches")])
@@ -44,7 +44,7 @@ def test_without_a_cache_folder_it_is_the_systems(system, below, untold, monkeyp
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(sys, "platform", system)
-    assert cache_folder() == tmp_path / below / "surrogate-lab" / "xla"
+    assert programs_folder() == tmp_path / below / "surrogate-lab" / "xla"
 
 
 def test_it_does_not_wait_for_jax():
@@ -56,9 +56,9 @@ def test_it_does_not_wait_for_jax():
 def test_where_jax_was_imported_before_it_is_told_all_the_same(begun, untold):
     """As scripts do, that import it first; once something was computed it is too late for the devices alone."""
     program = (
-        f"import jax; {'jax.devices()' if begun else ''}\nfrom lab.machine import prepare, cache_folder; prepare()\n"
+        f"import jax; {'jax.devices()' if begun else ''}\nfrom lab.machine import prepare, programs_folder; prepare()\n"
         "print(len(jax.devices()), jax.config.jax_persistent_cache_min_compile_time_secs, end=' ')\n"
-        "print(jax.config.jax_compilation_cache_dir == str(cache_folder()))"
+        "print(jax.config.jax_compilation_cache_dir == str(programs_folder()))"
     )
     told = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", program], env=told, capture_output=True, text=True, check=True)
