@@ -196,7 +196,9 @@ def test_missing_baselines_are_said(monkeypatch):
 
 def test_a_start_is_made_sure_by_one_bias_alone(small):
     keys = jax.random.split(jax.random.key(0), 2)
-    images, labels = small.train.images / 255, small.train.labels
+    images, labels = confident_start.shrunk(small.train).images / 255, small.train.labels
+    corner = small.train.images.reshape(-1, 28, 28)[:, 12:14, 20:22]
+    np.testing.assert_allclose(images.reshape(-1, 14, 14)[:, 6, 10], corner.mean(axis=(1, 2)) / 255, atol=0.51 / 255)
     start = jax.tree.map(lambda leaf: np.asarray(leaf, float)[1], confident_start.starts(keys, 20.0))
     usual = jax.tree.map(lambda leaf: np.asarray(leaf, float)[1], confident_start.starts(keys, 0.0))
     gap = forward(start, images)[1] - forward(usual, images)[1]
