@@ -5,8 +5,9 @@
 About a minute on 2 cores with the embedded sample. What to expect, measured with 5 networks: those that cannot fit
 their images (784-5-10 ReLU, 81 % right) gain 2.6 points in 300 more steps by a smaller learning rate, and no objective
 makes them gain more than cross entropy does. Those that have all of their 1,000 images right (784-50-10) gain nothing
-more from cross entropy; a warm smoothed accuracy, which can still see them, is better by 0.65 points, from 0.21 to 1.09
-(sigmoid_margin at T = 4; at T = 1 it gains nothing).
+more from cross entropy; a warm smoothed accuracy, which can still see them, does best (sigmoid_margin at T = 4; at
+T = 1 it gains nothing). As the best of five it takes 10 networks to tell it from cross entropy: by 0.50 points, from
+0.16 to 0.85 (`--seeds 10`); with 5 it is 0.65, from -0.08 to 1.38.
 """
 
 from dataclasses import dataclass
@@ -121,6 +122,7 @@ def answer(results) -> str:
             end.sel(objective=best).values,
             "going on with cross entropy",
             end.sel(objective="cross_entropy").values,
+            among=end.sizes["objective"] - 1,
             digits=2,
         )
         said.append(f"{regime.capitalize()} networks ({before:.1f} % of the training images right): {difference}.")

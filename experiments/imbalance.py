@@ -96,7 +96,8 @@ def answer(results) -> str:
         scores.sel(objective=name).values for name in ("soft_balanced_error", "cross_entropy", "reweighted_ce")
     )
     best = scores.mean("seed").idxmax("objective").item()
-    interval = lab.mean_interval(scores.sel(objective=best).values, within=(0.0, 100.0))
+    among = scores.sizes["objective"]
+    interval = lab.mean_interval(scores.sel(objective=best).values, among=among, within=(0.0, 100.0))
     return (
         f"In balanced accuracy {lab.compared('soft_balanced_error', soft, 'cross_entropy', loss)}; "
         f"{lab.compared('soft_balanced_error', soft, 'reweighted cross entropy', reweighted)}. The best is {best}, "

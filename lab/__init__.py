@@ -108,7 +108,6 @@ if TYPE_CHECKING:
     from lab.settings import TrainSettings as TrainSettings
     from lab.statistics import Interval as Interval
     from lab.statistics import bootstrap_interval as bootstrap_interval
-    from lab.statistics import chosen_by_others as chosen_by_others
     from lab.statistics import holm as holm
     from lab.statistics import interquartile_mean as interquartile_mean
     from lab.statistics import mean_interval as mean_interval
@@ -167,7 +166,7 @@ _HOME = {
     "runs": "Run lasting_run new_run resumed_run",
     "schedules": "annealed hand_over tied",
     "settings": "CompareSettings DataSettings StudySettings SweepSettings TrainingSettings TrainSettings",
-    "statistics": "Interval bootstrap_interval chosen_by_others holm interquartile_mean mean_interval "
+    "statistics": "Interval bootstrap_interval holm interquartile_mean mean_interval "
     "median_interval paired_difference paired_test probability_of_improvement",
     "studies": "study",
     "surrogates": "smoothed_error",

@@ -142,10 +142,9 @@ def _gain(results: "xarray.Dataset") -> Finding:
     table = results.isel(objective=results["in_table"].values)
     better, worse = [], []
     for s in range(results.sizes["stage"]):
-        # A claim about any of so many objectives: each interval is widened accordingly (Bonferroni).
-        level = 1 - 0.05 / max(table.sizes["objective"] - 1, 1)
+        others = max(table.sizes["objective"] - 1, 1)  # a claim about any of so many
         for title, values in zip(table["title"].values, table["gain_difference"].isel(stage=s).T.values, strict=True):
-            of = mean_interval(100 * values, level=level)
+            of = mean_interval(100 * values, among=others)
             if of.n > 1 and of.low > 0:
                 better.append(f"{title} {_stage(results, s)} (by {of.mean:.1f} points)")
             if of.n > 1 and of.high < 0:

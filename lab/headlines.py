@@ -45,9 +45,8 @@ def cosines(results: "xarray.Dataset") -> str:
     """Which objective's gradient is furthest from cross entropy's at the last stage, and whether it is far."""
     last = legend.in_table(results).isel(stage=-1)
     titles = [str(title) for title in last["title"].values]
-    found = [
-        mean_interval(one) for one in last["cosine"].sel(other="cross_entropy").transpose("objective", "seed").values
-    ]
+    of_loss = last["cosine"].sel(other="cross_entropy").transpose("objective", "seed").values
+    found = [mean_interval(one, among=max(len(of_loss) - 1, 1)) for one in of_loss]
     others = [(one, title) for one, title in zip(found, titles, strict=True) if one.n and title != "cross_entropy"]
     stage = legend.stage_titles(results)[-1]
     if not others:
@@ -115,12 +114,10 @@ def gains(results: "xarray.Dataset") -> str:
     gain = 100 * table["gain_held_out"].transpose("objective", "seed").values
     best = int(gain.mean(axis=1).argmax())
     title, when = str(table["title"].values[best]), legend.stage_titles(results)[stage]
-    said = f"{when} a step along {title}'s gradient gains {_signed(mean_interval(gain[best]))} points"
+    said = f"{when} a step along {title}'s gradient gains {_signed(mean_interval(gain[best], among=len(gain)))} points"
     if str(table["objective"].values[best]) == "cross_entropy":
-        return f"No gradient raises held-out accuracy more than cross entropy's: {said}."
-    # The best of several is flattered by having been picked: its interval is widened by as many (Bonferroni).
-    others = table.sizes["objective"] - 1
-    more = mean_interval(100 * table["gain_difference"].isel(objective=best).values, level=1 - 0.05 / others)
+        return f"On average no gradient raises held-out accuracy more than cross entropy's: {said}."
+    more = mean_interval(100 * table["gain_difference"].isel(objective=best).values, among=len(gain) - 1)
     said = f"{said}, {_signed(more)} more than cross entropy's"
     if more.n < 2:
         return f"Whose gradient raises accuracy most? In this one network, {said}."

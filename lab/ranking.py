@@ -105,27 +105,30 @@ def _percent(found: Interval) -> str:
     return f"{found.text(1)} %"
 
 
-def compared(name: str, values: Any, other: str, others: Any, *, unit: str = "points", digits: int = 1) -> str:
+def compared(
+    name: str, values: Any, other: str, others: Any, *, among: int = 1, unit: str = "points", digits: int = 1
+) -> str:
     """Whether one thing does better than another in a sentence: "a beats b by ...", or that one cannot tell.
 
     `values` and `others` are of the same networks, pair by pair; a difference is said if its 95 % t interval leaves
-    out 0.
+    out 0. Was it chosen from several differences, as that of the best of ten, then `among` says from how many: the
+    interval is wider, so that it holds for whichever was chosen (see `mean_interval`).
 
     >>> compared("a", [3.0, 4.0, 5.0], "b", [1.0, 2.5, 3.0])
     'a beats b by 1.8 points (95 % interval 1.1 to 2.6, n = 3)'
+    >>> compared("a", [3.0, 4.0, 5.0], "b", [1.0, 2.5, 3.0], among=10)
+    'these networks cannot tell a from b (+1.8 points, 95 % interval for one of 10 -0.5 to 4.2, n = 3)'
     >>> compared("a", [3.0], "b", [1.0])
     'one network cannot tell a from b (2.0 points, n = 1): add --seeds'
     """
     a, b = (np.asarray(one, dtype=float) for one in (values, others))
-    by = paired_difference(a, b)
+    by = paired_difference(a, b, among=among)
     if by.n < 2:
         return f"one network cannot tell {name} from {other} ({by.mean:.{digits}f} {unit}, n = {by.n}): add --seeds"
+    interval = "95 % interval" + (f" for one of {among}" if among > 1 else "")
+    found = f"{interval} {by.low:.{digits}f} to {by.high:.{digits}f}, n = {by.n}"
     if by.low <= 0 <= by.high:
-        said = f"{by.mean:+.{digits}f} {unit}, 95 % interval {by.low:.{digits}f} to {by.high:.{digits}f}, n = {by.n}"
-        return f"these networks cannot tell {name} from {other} ({said})"
+        return f"these networks cannot tell {name} from {other} ({by.mean:+.{digits}f} {unit}, {found})"
     if by.mean < 0:
-        return compared(other, b, name, a, unit=unit, digits=digits)
-    return (
-        f"{name} beats {other} by {by.mean:.{digits}f} {unit} "
-        f"(95 % interval {by.low:.{digits}f} to {by.high:.{digits}f}, n = {by.n})"
-    )
+        return compared(other, b, name, a, among=among, unit=unit, digits=digits)
+    return f"{name} beats {other} by {by.mean:.{digits}f} {unit} ({found})"

@@ -291,7 +291,7 @@ def train_together(
                 count,
                 np.pad(chunk, [(0, 0), (0, CHUNK - count), (0, 0)]),
             )
-            chunk_losses, chunk_accuracies, finite = (np.asarray(part) for part in over.own(outcome))
+            chunk_losses, chunk_accuracies, finite = over.own(jax.device_get(outcome))
             seen[0].append(chunk_losses[..., :count])
             seen[1].append(chunk_accuracies[..., :count])
             step += count

@@ -9,7 +9,6 @@ from scipy import stats
 from lab.errors import InputError
 from lab.statistics import (
     bootstrap_interval,
-    chosen_by_others,
     holm,
     interquartile_mean,
     mean_interval,
@@ -47,19 +46,24 @@ def test_values_that_are_not_finite_do_not_count():
     assert one.mean == 2.0 and np.isnan(one.low)
 
 
-def test_who_is_chosen_by_others_is_not_flattered():
-    """Of ten alternatives that are alike the best of 5 runs seems to be better; what the others chose does not."""
-    draws = np.random.default_rng(0).normal(size=(4000, 5, 10))
-    best = [one[:, one.mean(axis=0).argmax()].mean() for one in draws]
-    fair = [one[range(5), chosen_by_others(one)].mean() for one in draws]
-    assert np.mean(best) > 0.6
-    assert abs(np.mean(fair)) < 4 * np.std(fair) / np.sqrt(4000)
+@pytest.mark.parametrize("n", [3, 5, 10])
+@pytest.mark.parametrize("alike", [0.0, 0.9])
+def test_the_best_of_ten_is_covered_as_often_as_is_said(n, alike):
+    """Ten alternatives with the same true mean, independent or nearly the same: the one that does best flatters."""
+    rng = np.random.default_rng(0)
+    draws = np.sqrt(alike) * rng.normal(size=(2000, n, 1)) + np.sqrt(1 - alike) * rng.normal(size=(2000, n, 10))
+    best = [one[:, one.mean(axis=0).argmax()] for one in draws]
+    assert covered([mean_interval(one, among=10) for one in best], 0.0) >= 0.95 - 4 * np.sqrt(0.95 * 0.05 / 2000)
+    if alike == 0.0:
+        assert covered(map(mean_interval, best), 0.0) < 0.9
 
 
-def test_the_others_choose_by_what_is_finite():
-    values = np.array([[NAN, 5.0, 1.0], [NAN, 1.0, 2.0], [NAN, NAN, 3.0]])
-    assert chosen_by_others(values).tolist() == [2, 1, 1]  # means 1 and 2.5, 5 and 2, 3 and 1.5
-    assert chosen_by_others(values[:1]).tolist() == [1]
+def test_one_of_several_takes_a_higher_level():
+    values = np.array([1.0, 2.0, 4.0])
+    assert mean_interval(values, among=10) == mean_interval(values, level=0.995)
+    assert paired_difference(values, 0 * values, among=10) == mean_interval(values, among=10)
+    with pytest.raises(InputError, match="at least 1; got 0"):
+        mean_interval(values, among=0)
 
 
 class TestBootstrap:
