@@ -170,7 +170,8 @@ def pictures(results) -> list[lab.Picture]:
         ),
         lab.Picture(
             "bandwidth",
-            f"Accuracy itself points most nearly where {best['surrogate']} does, at sigma = {best['sigma']:g}.",
+            f"On average accuracy itself points most nearly where {best['surrogate']} does, at sigma = "
+            f"{best['sigma']:g}.",
             "accuracy_cosine",
             "cosine with the surrogate's gradient",
             "sigma",

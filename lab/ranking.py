@@ -117,7 +117,7 @@ def compared(
     >>> compared("a", [3.0, 4.0, 5.0], "b", [1.0, 2.5, 3.0])
     'a beats b by 1.8 points (95 % interval 1.1 to 2.6, n = 3)'
     >>> compared("a", [3.0, 4.0, 5.0], "b", [1.0, 2.5, 3.0], among=10)
-    'these networks cannot tell a from b (+1.8 points, 95 % interval for one of 10 -0.5 to 4.2, n = 3)'
+    'these networks cannot tell a from b (+1.8 points, 95 % interval for one of 10: -0.5 to 4.2, n = 3)'
     >>> compared("a", [3.0], "b", [1.0])
     'one network cannot tell a from b (2.0 points, n = 1): add --seeds'
     """
@@ -125,7 +125,7 @@ def compared(
     by = paired_difference(a, b, among=among)
     if by.n < 2:
         return f"one network cannot tell {name} from {other} ({by.mean:.{digits}f} {unit}, n = {by.n}): add --seeds"
-    interval = "95 % interval" + (f" for one of {among}" if among > 1 else "")
+    interval = "95 % interval" + (f" for one of {among}:" if among > 1 else "")
     found = f"{interval} {by.low:.{digits}f} to {by.high:.{digits}f}, n = {by.n}"
     if by.low <= 0 <= by.high:
         return f"these networks cannot tell {name} from {other} ({by.mean:+.{digits}f} {unit}, {found})"
