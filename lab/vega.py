@@ -29,7 +29,7 @@ def svg(spec: dict[str, Any]) -> str:
 def library() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, which gives a page the function `vegaEmbed`.
 
-    Bundling it takes three seconds, half of what a page takes; it is kept in the cache folder, for every version its
+    Bundling it takes three seconds, nearly all that a page takes; it is kept in the cache folder, for every version its
     own, with a checksum: what was damaged there is bundled anew.
     """
     import vl_convert
