@@ -139,7 +139,7 @@ def pictures(results) -> list[lab.Picture]:
     return [
         lab.Picture(
             "gain",
-            "The last steps gain most with " + ", ".join(f"{name} ({regime})" for regime, name in best.items()) + ".",
+            f"On average the last steps gain most with {', '.join(f'{name} ({of})' for of, name in best.items())}.",
             "end_gain",
             "gain in test accuracy (points)",
             **dots,
