@@ -162,10 +162,14 @@ def test_each_classifier_has_the_setting_that_validates_best(small, monkeypatch)
     ]
     distances = ((others[:, None] - pixels[rows]) ** 2).sum(axis=2)
     nearest = labels[np.argsort(distances, axis=1)]
+    networks = data_driven.trained(small, rows, 20, key)
     answers = [
         [svm(C=penalty).fit(features[rows], labels).predict(described) for penalty in data_driven.PENALTIES],
         [np.array([np.bincount(one[:count]).argmax() for one in nearest]) for count in data_driven.NEIGHBOURS],
-        [forward(one, others)[1].argmax(axis=1) for one in data_driven.trained(small, rows, 20, key)],
+        [
+            forward(jax.tree.map(lambda leaf, i=i: leaf[i], networks), others)[1].argmax(axis=1)
+            for i in range(len(data_driven.RATES))
+        ],
     ]
     scores = [np.mean(np.array(one) == wanted, axis=1) for one in answers]
     assert all(len(set(row)) > 1 for row in scores)  # the setting matters
