@@ -13,6 +13,7 @@ import numpy as np
 
 from lab import charts, curves, grids, headlines, legend, races, series, tallies
 from lab.frame import intervals, kind, spans, titled
+from lab.machine import release_memory
 from lab.pictures import Picture, declared, faceted, rows
 from lab.quantities import COLUMNS
 from lab.race import raced
@@ -35,6 +36,7 @@ def draw(run: Run) -> list[Path]:
 
     results = run.results()
     run.figures.mkdir(exist_ok=True)
+    release_memory()  # what draws has an engine and memory of its own: not on top of what compiling has left
     paths = []
     for name, figure in _figures(results).items():
         drawn = svg(figure(results).to_dict(validate=False))

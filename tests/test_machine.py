@@ -1,13 +1,15 @@
-"""What XLA is told before it begins."""
+"""What XLA is told before it begins, and what it leaves."""
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from lab.machine import prepare, programs_folder
+from lab.machine import prepare, programs_folder, release_memory
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "JAX_NUM_CPU_DEVICES")
@@ -106,3 +108,16 @@ def test_a_second_process_finds_the_programs_of_the_first(untold):
     assert misses >= 1 and kept
     again, missed = compiled()
     assert missed < misses and again > hits
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc holds on to what was freed")
+def test_freed_memory_goes_back_to_the_system():
+    def held():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    blocks = [np.ones(20_000, dtype=np.uint8) for _ in range(5000)]  # 100 MB, each too small for a mapping of its own
+    del blocks[:-1]  # the last one keeps the heap from shrinking of itself
+    before = held()
+    release_memory()
+    assert before - held() > 80e6
+    assert blocks[0].sum() == 20_000
