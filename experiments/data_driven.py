@@ -2,7 +2,7 @@
 
     python experiments/data_driven.py [--full] [--seeds 5] [--data-dir DIR]
 
-About a minute on 2 cores with the embedded sample; it needs the extra `baselines` (scikit-learn, scikit-image). A
+About 75 seconds on 2 cores with the embedded sample; it needs the extra `baselines` (scikit-learn, scikit-image). A
 linear SVM on HOG, nearest neighbours on pixels and a network (784-50-10) learn from the same images, each tuned on
 validation images. Expect the hand-made features to be ahead, most so with few images: with 5 draws they beat the
 network by 10.0 points (8.5 to 11.6) with 100 images and by 2.4 (1.4 to 3.3) with 9,000, where the network still reads
