@@ -337,7 +337,7 @@ def networks_that_fit(
     Each needs its parameters and the optimiser's state twice (a state that is yielded is a copy), and what forward
     and backward pass write.
     """
-    parameters = jax.eval_shape(lambda: network.init(jax.random.key(0)))
+    parameters = jax.eval_shape(lambda: network.init(jax.random.key(0)))  # nor is the key computed: that is a program
     state = jax.eval_shape(optimiser.init, parameters)
     batch = jax.ShapeDtypeStruct((batch_size, *images.shape[1:]), jnp.zeros((), float).dtype)
     labels = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
