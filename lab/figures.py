@@ -318,10 +318,12 @@ def _declared(picture: Picture, results: "xarray.Dataset") -> Any:
 
 
 def spread(picture: Picture, results: "xarray.Dataset") -> str:
-    """What the bands or lines of a picture are, where it has some."""
+    """What the bands, lines or squares of a picture are, over networks."""
     of = results[picture.value]
-    if "seed" not in of.dims or picture.kind == "heat":
+    if "seed" not in of.dims:
         return ""
+    if picture.kind == "heat":
+        return f"Means over {results.sizes['seed']} networks." if results.sizes["seed"] > 1 else "One network."
     if results.sizes["seed"] > 1 and np.isfinite(of.transpose(..., "seed").values).sum(axis=-1).max() <= 1:
         return ""  # of one network, which its note names
     return spans(results) if picture.kind == "dots" else intervals(results)

@@ -99,7 +99,7 @@ def declared(picture: Picture, results: "xarray.Dataset") -> Section:
     beside = f"{'Ticks' if picture.kind == 'dots' else 'Dotted'}: {picture.beside_title}." if picture.beside else ""
     said = [picture.note, beside, spread(picture, results)]
     if picture.kind == "heat":
-        said.append(f"Means over {results.sizes['seed']} networks; point at a square for its interval.")
+        said.append("Point at a square for its interval.")
     grid = "panels" if picture.kind == "lines" and len(panels) > 2 else "many"
     return Section(picture.headline, " ".join(filter(None, said)), specs, {name: rows}, entries, grid)
 

@@ -13,7 +13,7 @@ from test_figures import EVIL
 from test_report import CHROMIUM, Page, folder, opened
 
 import lab
-from lab import links, pictures, sections
+from lab import figures, links, pictures, sections
 from lab.gallery import gallery_place
 from lab.runs import write_json
 
@@ -77,8 +77,13 @@ def test_the_answer_comes_first_and_each_picture_has_its_section(page, study):
     assert places == sorted(places)
     assert "Bands: 95 % t intervals of the mean over 3 networks." in words
     assert "A note. Lines: 95 % t intervals of the mean over 3 networks." in words
-    assert "Means over 3 networks; point at a square" in words
+    assert "Means over 3 networks. Point at a square" in words
     assert "n = 3" in words and '"kind": "compare"' in words  # what config.json says
+
+
+def test_every_figure_says_over_how_many_networks(study):
+    for figure in figures._figures(study).values():
+        assert "over 3 networks." in " ".join(figure(study).to_dict(validate=False)["title"]["subtitle"])
 
 
 def test_names_stay_text(page):
