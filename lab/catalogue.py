@@ -15,7 +15,7 @@ from lab.hinges import HINGES
 from lab.losses import LOSSES
 from lab.objectives import Definition, Objective, Parameter
 from lab.surrogates import SURROGATES
-from lab.userfile import from_user_file
+from lab.userfile import described, failure, from_user_file
 from lab.weighted import WEIGHTED
 
 _definitions: dict[str, Definition] = {
@@ -135,10 +135,10 @@ def _check_shape(definition: Definition) -> None:
         result = jax.eval_shape(lambda z, y: definition(z, y, **parameters), logits, labels)
     except Exception as error:
         raise InputError(
-            f"objective {definition.name!r} fails on logits [4, 3] and labels [4]: {type(error).__name__}: {error}"
+            f"objective {definition.name!r} fails on logits [4, 3] and labels [4]: {failure(error)}"
         ) from error
     if getattr(result, "shape", None) != (4,) or not jnp.issubdtype(result.dtype, jnp.floating):
         raise InputError(
             f"objective {definition.name!r} must return one real number per example, float [4] for logits "
-            f"[4, 3]; it returned {result}. Leave the mean to the caller."
+            f"[4, 3]; it returned {described(result)}. Leave the mean to the caller."
         )

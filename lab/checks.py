@@ -99,6 +99,21 @@ def _derivative(objective: Objective) -> Finding:
     return Finding("gradient", f"{said} only: it is not the derivative of the value", "wrong")
 
 
+def _direction(objective: Objective) -> Finding:
+    """Whether less of it means more of the true class: objectives are minimised."""
+    logits, labels = random_logits()
+    _, slopes = measured(objective, logits, labels)
+    pulls = -slopes[np.arange(len(labels)), labels]
+    least = 1e-9 * np.abs(slopes).max()
+    up, down = int(np.sum(pulls > least)), int(np.sum(pulls < -least))
+    said = (
+        f"a step against the gradient raises the true logit of {up} and lowers that of {down} of {len(labels)} examples"
+    )
+    if down and not up:
+        return Finding("direction", f"{said}: is a minus missing? Objectives are minimised", "wrong")
+    return Finding("direction", said, "note" if down else "fine")
+
+
 def _parameters(objective: Objective) -> Finding:
     """Whether the parameters may be traced values, many at a time."""
     if not objective.parameters:
@@ -171,6 +186,6 @@ def check(objective: Objective) -> list[Finding]:
     []
     """
     per_example = (_classes_alike, _weight, *(partial(_property, name) for name in PROPERTIES))
-    always = (_per_example, _finite, _derivative, _parameters, _death)
+    always = (_per_example, _finite, _derivative, _direction, _parameters, _death)
     whole_batch = objective.definition.batch_form is not None
     return [one(objective) for one in (*always, *((_minibatches,) if whole_batch else per_example))]

@@ -13,7 +13,7 @@ from lab.errors import InputError
 from lab.networks import Network, lenet5, mlp
 from lab.runs import NETWORK, Run
 from lab.settings import TrainingSettings
-from lab.userfile import from_user_file
+from lab.userfile import described, failure, from_user_file
 
 FORMS = "mlp:100,100, mlp:50:sigmoid, lenet5 or path/to/mine.py:make"
 
@@ -60,7 +60,7 @@ def own_network(text: str, *, pixels: int, classes: int) -> Network:
     try:
         made = made() if callable(made) and not isinstance(made, Network) else made
     except Exception as error:
-        raise InputError(f"{name} of {file}.py fails: {type(error).__name__}: {error}") from error
+        raise InputError(f"{name} of {file}.py fails: {failure(error)}") from error
     if isinstance(made, tuple) and len(made) == 2 and callable(made[1]):
         parameters, apply = made
         # A copy for every start: training gives the buffers of its parameters back to the device.
@@ -81,10 +81,10 @@ def _check_shape(network: Network, name: str, pixels: int, classes: int) -> None
         parameters = jax.eval_shape(network.init, jax.random.key(0))
         logits = jax.eval_shape(network.apply, parameters, images)
     except Exception as error:
-        raise InputError(f"network {name!r} fails on images [2, {pixels}]: {type(error).__name__}: {error}") from error
+        raise InputError(f"network {name!r} fails on images [2, {pixels}]: {failure(error)}") from error
     if getattr(logits, "shape", None) != (2, classes):
         raise InputError(
-            f"network {name!r} must give logits [2, {classes}] for images [2, {pixels}]; it gives {logits}."
+            f"network {name!r} must give logits [2, {classes}] for images [2, {pixels}]; it gives {described(logits)}."
         )
     if wrong := [leaf.dtype for leaf in jax.tree.leaves(parameters) if not jnp.issubdtype(leaf.dtype, jnp.floating)]:
         raise InputError(f"the parameters of network {name!r} must be real numbers; some are {wrong[0]}.")

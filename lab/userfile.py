@@ -2,10 +2,19 @@
 
 import importlib.util
 import inspect
+import traceback
 from pathlib import Path
 from typing import Any
 
 from lab.errors import InputError, unknown
+
+# What JAX raises where a function is traced and the value of an array is wanted. By name: JAX is not imported here.
+_TRACED = (
+    "ConcretizationTypeError",
+    "TracerArrayConversionError",
+    "TracerBoolConversionError",
+    "TracerIntegerConversionError",
+)
 
 
 def from_user_file(path: Path, name: str, *, what: str) -> Any:
@@ -22,8 +31,35 @@ def from_user_file(path: Path, name: str, *, what: str) -> Any:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise InputError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
+        raise InputError(f"{path} cannot be run: {failure(error)}") from error
     if not hasattr(module, name):
         functions = [key for key, value in vars(module).items() if inspect.isfunction(value)]
         raise unknown(what, name, functions, see=f"functions in {path}")
     return getattr(module, name)
+
+
+def failure(error: Exception) -> str:
+    """What an exception out of a user's code says, and in which line of theirs it arose.
+
+    >>> failure(ValueError("no"))
+    'ValueError: no'
+    """
+    said = f"{type(error).__name__}: {error}"
+    if type(error).__name__ in _TRACED:
+        said = (
+            f"it asks for a number where JAX has only a shape ({type(error).__name__}); "
+            "write jnp.where for if, and jnp for numpy"
+        )
+    others = str(Path(__file__).parent), str(Path(inspect.__file__).parent), "site-packages", "<frozen"
+    own = [at for at in traceback.extract_tb(error.__traceback__) if not any(part in at.filename for part in others)]
+    return f"{said} ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else said
+
+
+def described(value: Any) -> str:
+    """What a user's function has returned, in a few words: an array, or what stands for one, by type and shape.
+
+    >>> import numpy as np
+    >>> described(np.zeros((2, 3))), described(None)
+    ('float64 [2, 3]', 'NoneType')
+    """
+    return f"{value.dtype} {list(value.shape)}" if hasattr(value, "shape") else type(value).__name__

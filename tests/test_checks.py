@@ -9,7 +9,7 @@ import pytest
 
 import lab
 from lab import checks, properties
-from lab.catalogue import _define
+from lab.catalogue import _define, definitions
 
 
 def findings(function, **parameters):
@@ -50,6 +50,11 @@ def wrong_gradient(logits, labels):
     return _half(lab.objective("cross_entropy")(logits, labels))
 
 
+def minus_forgotten(logits, labels):
+    """log p_y: an objective is minimised."""
+    return -lab.objective("cross_entropy")(logits, labels)
+
+
 def branching(logits, labels, *, temperature=1.0):
     """Looks at its temperature with `if`."""
     return lab.objective("expected_error")(logits, labels) * (2 if temperature > 1 else 1)
@@ -75,6 +80,7 @@ def test_nothing_is_wrong_with_a_good_one():
         (naive_cross_entropy, "finite", "NaN in float32 at logits of +-1000"),
         (averaged, "per example", "leave the mean to the caller"),
         (wrong_gradient, "gradient", "it is not the derivative of the value"),
+        (minus_forgotten, "direction", "raises the true logit of 0 and lowers that of 64 of 64 examples: is a minus"),
         (branching, "parameters", "TracerBoolConversionError. Use jnp.where on them, not if"),
     ],
 )
@@ -93,6 +99,26 @@ def test_what_a_user_should_know_is_a_note():
     # 1 - p_y is rounded to 0 in float32 at a lead of about 17 + log 9, where the truth is some 1e-8.
     slope, margin = (float(x) for x in re.search(r"slope of (\S+) to 0 at margin (\S+);", death.said).groups())
     assert 16 < margin < 21 and slope == pytest.approx(9 * np.exp(-margin), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("text", "up", "down"),
+    [
+        ("squared_logits:target=1", lambda z: z < 1, lambda z: z > 1),  # k (z_y - target)^2: it is least at the target
+        ("cross_entropy", lambda z: z < np.inf, lambda z: z == np.inf),
+    ],
+)
+def test_the_direction_is_that_of_the_true_logit(text, up, down):
+    logits, labels = properties.random_logits()
+    true = logits[np.arange(len(labels)), labels]
+    found = checks._direction(lab.objective(text))
+    said = f"raises the true logit of {up(true).sum()} and lowers that of {down(true).sum()} of 64 examples"
+    assert found.said == f"a step against the gradient {said}"
+    assert found.rank == ("note" if down(true).any() else "fine")
+
+
+def test_no_objective_of_the_lab_points_away_from_the_true_class():
+    assert {checks._direction(one.make()).rank for one in definitions()} == {"fine", "note"}
 
 
 @pytest.mark.parametrize(

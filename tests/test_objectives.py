@@ -734,11 +734,18 @@ def test_an_objective_from_a_users_file(tmp_path):
         ("def loss(logits, labels): return logits.mean()", "one real number per example"),
         ("def loss(logits, labels): return logits", "one real number per example"),
         ("def loss(logits, labels): return labels", "one real number per example"),
-        ("def loss(logits, labels): return None", "one real number per example"),
+        ("def loss(logits, labels): return None", "it returned NoneType"),
+        ("def loss(logits, labels): return logits[0]", "it returned float32 [3]"),
         ("def loss(logits, labels): return logits.nonsense", "fails on logits"),
+        ("def loss(logits, labels):\n  return helped(logits)\n\ndef helped(logits):\n  return w", "(mine.py, line 5)"),
+        (
+            "def loss(logits, labels):\n  if logits[0, 0] > 0:\n    return logits[:, 0]",
+            "if, and jnp for numpy (mine.py, line 2)",
+        ),
+        ("import numpy as np\n\ndef loss(logits, labels):\n  return np.exp(logits)[:, 0]", "numpy (mine.py, line 4)"),
         ("def loss(logits, labels, *, width): return logits[:, 0]", "needs a number as its default"),
         ("def loss(logits, labels: return 1", "cannot be run: SyntaxError"),
-        ("raise RuntimeError('no')", "cannot be run: RuntimeError: no"),
+        ("raise RuntimeError('no')", "cannot be run: RuntimeError: no (mine.py, line 1)"),
     ],
 )
 def test_a_wrong_objective_in_a_users_file(tmp_path, body, message):
