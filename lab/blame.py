@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.experimental import checkify
-from jaxtyping import Int, PRNGKeyArray, UInt8
+from jaxtyping import Int, PRNGKeyArray
 
-from lab.networks import Network
+from lab.networks import Images, Network, scaled
 from lab.optimisers import Optimiser
 from lab.schedules import Schedule, values
 
@@ -24,8 +24,8 @@ def blame(
     optimiser: Optimiser,
     parameters: Any,
     optimiser_state: Any,
-    images: UInt8[np.ndarray, "examples pixels"],
-    labels: Int[np.ndarray, " examples"],
+    images: Images,
+    labels: Int[np.ndarray, " batch"],
     key: PRNGKeyArray,
     first: int,
     last: int,
@@ -41,7 +41,7 @@ def blame(
 
     def step(parameters, optimiser_state, number, batch, labels):
         def loss(parameters):
-            logits = network.apply(parameters, batch.astype(float) / 255)
+            logits = network.apply(parameters, scaled(batch))
             return jnp.mean(values(schedule, number, logits, labels))
 
         gradient = jax.grad(loss)(parameters)

@@ -41,6 +41,8 @@ def objective(name: str, **parameters: Any) -> Objective:
     Traceback (most recent call last):
     lab.errors.InputError: objective 'gce' needs 0 < q <= 1 (a finite number); got 2.0.
     """
+    if not isinstance(name, str):
+        raise InputError(f"an objective is named by a text, as in 'gce:q=0.5'; got {name!r}.")
     file, _, rest = name.rpartition(".py:")
     name, *tail = (rest if file else name).split(":", 1)
     given = _read_parameters(tail[0]) if tail else {}

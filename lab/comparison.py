@@ -20,7 +20,7 @@ from lab.data import Dataset, Split
 from lab.errors import InputError
 from lab.evaluation import evaluate
 from lab.measurement import BATCH_SIZES, MARGIN_EDGES, QUANTILES, Batch, measure
-from lab.networks import Network
+from lab.networks import Network, scaled
 from lab.objectives import Objective
 from lab.optimisers import optimiser
 from lab.quantities import QUANTITIES
@@ -234,7 +234,7 @@ def _parts(data: Dataset) -> list[tuple[str, Split]]:
 
 
 def _batch(images: UInt8[np.ndarray, "batch pixels"], labels: Int[np.ndarray, " batch"]) -> Batch:
-    return Batch(jnp.asarray(images, dtype=float) / 255, jnp.asarray(labels))
+    return Batch(scaled(images), jnp.asarray(labels))
 
 
 def _labelled(

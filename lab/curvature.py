@@ -21,6 +21,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from lab.errors import InputError
 from lab.landscape import length, normalised, require_alike
+from lab.networks import Images, scaled
 from lab.objectives import Objective
 
 Product = Callable[[Any], Any]
@@ -64,7 +65,7 @@ class SpectralDensity(NamedTuple):
 def hessian_vector(
     apply: Callable[..., Any],
     parameters: Any,
-    images: Float[Array | np.ndarray, "batch pixels"],
+    images: Images,
     labels: Int[Array | np.ndarray, " batch"],
     objective: Objective,
     vector: Any,
@@ -86,14 +87,14 @@ def hessian_vector(
     """
     require_alike(parameters, vector, "the vector")
     with jax.default_matmul_precision(precision):
-        gradient = jax.grad(lambda theta: jnp.mean(objective(apply(theta, images), labels)))
+        gradient = jax.grad(lambda theta: jnp.mean(objective(apply(theta, scaled(images)), labels)))
         return jax.jvp(gradient, (parameters,), (vector,))[1]
 
 
 def gauss_newton_vector(
     apply: Callable[..., Any],
     parameters: Any,
-    images: Float[Array | np.ndarray, "batch pixels"],
+    images: Images,
     labels: Int[Array | np.ndarray, " batch"],
     objective: Objective,
     vector: Any,
@@ -119,7 +120,7 @@ def gauss_newton_vector(
     require_alike(parameters, vector, "the vector")
 
     def logits_of(theta):
-        return apply(theta, images)
+        return apply(theta, scaled(images))
 
     with jax.default_matmul_precision(precision):
         logits, pullback = jax.vjp(logits_of, parameters)

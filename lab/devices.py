@@ -149,6 +149,15 @@ def stacked(parts: Sequence[Any], what: str) -> Any:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
 
 
+def shapes_of_one(tree: Any) -> Any:
+    """The shapes of one network's arrays, of arrays or shapes [seeds, variants, ...].
+
+    >>> shapes_of_one(jnp.zeros((2, 3, 5))).shape
+    (5,)
+    """
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[2:], leaf.dtype), tree)
+
+
 def free_memory() -> int:
     """Bytes that a computation may still take on the device that it runs on."""
     statistics = jax.devices()[0].memory_stats()

@@ -21,12 +21,12 @@ from lab.catalogue import objective
 from lab.errors import InputError, unknown
 from lab.gradients import gram
 from lab.labels import class_numbers
+from lab.networks import Images, scaled
 
 GROUPS = 16  # into which samples are divided where their spread is wanted
 NOISE: dict[str, Any] = {"gumbel": perturbations.Gumbel(), "normal": perturbations.Normal()}
 
 Apply = Callable[..., Any]
-Images = Float[Array | np.ndarray, "batch pixels"]
 Labels = Int[Array | np.ndarray, " batch"]
 Scalar = Float[Array, ""] | float
 
@@ -267,7 +267,7 @@ def _from_logits(draw, apply, parameters, images, labels, key, samples, least) -
     sizes = np.sort(np.diff(np.arange(groups + 1) * samples // groups))  # they differ by 1 at most
     keys = jax.random.split(key, groups)
     with jax.default_matmul_precision("highest"):
-        logits, pullback = jax.vjp(lambda theta: apply(theta, jnp.asarray(images)), parameters)
+        logits, pullback = jax.vjp(lambda theta: apply(theta, scaled(images)), parameters)
         labels = class_numbers(labels, shape=logits.shape)
         parts = [
             jax.lax.map(
@@ -303,7 +303,7 @@ def straight_through(
     >>> straight_through(lambda z, images: z, jnp.zeros((1, 2)), **given).gradient.tolist()
     [[-0.5, 0.5]]
     """
-    both = objective("straight_through", backward=backward, **options)
+    both, images = objective("straight_through", backward=backward, **options), scaled(images)
     with jax.default_matmul_precision("highest"):
         value, gradient = jax.value_and_grad(lambda theta: jnp.mean(both(apply(theta, images), labels)))(parameters)
     none = jax.tree.map(jnp.zeros_like, gradient)

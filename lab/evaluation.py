@@ -7,13 +7,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int
 
-from lab.devices import Layout, layout, spread, stacked
+from lab.devices import Layout, layout, shapes_of_one, spread, stacked
 from lab.errors import InputError
-from lab.labels import class_numbers
-from lab.metrics import Sums, finish, sums
-from lab.objectives import Objective
+from lab.metrics import Labels, Sums, finish, sums
+from lab.networks import Images, class_labels, scaled
+from lab.objectives import Objective, no_objective
 
 
 @partial(jax.jit, static_argnames=("apply", "over"))
@@ -22,14 +22,14 @@ def _chunk(
     over: Layout,
     objectives: Objective,
     parameters: Any,
-    images: UInt8[Array, "batch pixels"],
+    images: Images,
     labels: Int[Array, " batch"],
     mask: Bool[Array, " batch"],
 ) -> tuple[Sums, Float[Array, "seeds variants *matrix"]]:
     """What a chunk of examples adds to the sums of every network, and to its objective (or to that's statistic)."""
 
     def of_network(objective, parameters, images, labels, mask):
-        logits = apply(parameters, images.astype(float) / 255)
+        logits = apply(parameters, scaled(images))
         form = objective.definition.batch_form
         if form is None:
             losses = jnp.sum(jnp.where(mask, objective(logits, labels), 0.0))
@@ -44,8 +44,8 @@ def evaluate(
     apply: Callable[..., Any],
     objective: Objective,
     parameters: Any,
-    images: UInt8[np.ndarray, "examples pixels"],
-    labels: Int[np.ndarray, " examples"],
+    images: Images,
+    labels: Labels,
     *,
     batch_size: int = 1000,
 ) -> dict[str, float]:
@@ -54,7 +54,9 @@ def evaluate(
     `batch_size` is how many examples are in memory at a time; it changes no result, not even that of an objective
     of a whole batch: its statistic is summed over the chunks, and its value taken once.
 
-    Raises: InputError for a batch size below 1, no examples, or labels that do not fit.
+    Images are pixels 0..255 (uint8), or real numbers, which are taken as they are; labels come in either form.
+
+    Raises: InputError for a batch size below 1, no examples, or images, labels and network that do not fit one another.
 
     >>> import lab
     >>> network, images = lab.mlp(pixels=2, classes=2), np.array([[0, 255], [255, 0]], dtype=np.uint8)
@@ -77,8 +79,8 @@ def evaluate_together(
     apply: Callable[..., Any],
     objectives: Sequence[Objective],
     parameters: Any,
-    images: UInt8[np.ndarray, "examples pixels"],
-    labels: Int[np.ndarray, " examples"],
+    images: Images,
+    labels: Labels,
     *,
     batch_size: int = 1000,
 ) -> dict[str, Float[np.ndarray, "seeds variants"]]:
@@ -94,9 +96,10 @@ def evaluate_together(
     count = len(images)
     if batch_size < 1 or count < 1:
         raise InputError(f"evaluation needs a batch size and examples, 1 or more; got {batch_size} and {count}.")
-    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[2:], leaf.dtype), parameters)
-    classes = jax.eval_shape(apply, shapes, images[:1] / 255).shape[1]
-    labels = np.asarray(class_numbers(labels, shape=(count, classes)))
+    for one in objectives:
+        if not isinstance(one, Objective):
+            raise no_objective(one)
+    labels = class_labels(apply, shapes_of_one(parameters), images, labels)
     size = min(batch_size, count)
     leaves = jax.tree.leaves(parameters)
     over = layout(leaves[0].shape[0] if leaves else 1, len(objectives))

@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from lab.errors import InputError
-from lab.networks import Network
-from lab.objectives import Definition, Objective
+from lab.networks import Images, Network, scaled
+from lab.objectives import Definition, Objective, no_objective
 
 
 class ObjectiveGradients(NamedTuple):
@@ -64,6 +64,11 @@ def families(objectives: Sequence[Objective]) -> list[tuple[list[int], Objective
     >>> [(positions, {name: x.tolist() for name, x in of.parameters.items()}) for positions, of in families(sweep)]
     [([0, 2], {'q': [0.5, 0.25]}), ([1], {})]
     """
+    if not objectives:
+        raise InputError("no objective was given; lab.objective('cross_entropy') is one.")
+    for one in objectives:
+        if not isinstance(one, Objective):
+            raise no_objective(one)
     found: dict[Definition, list[int]] = {}
     for position, objective in enumerate(objectives):
         found.setdefault(objective.definition, []).append(position)
@@ -76,7 +81,7 @@ def families(objectives: Sequence[Objective]) -> list[tuple[list[int], Objective
 def objective_gradients(
     network: Network,
     parameters: Any,
-    images: Float[Array | np.ndarray, "batch pixels"],
+    images: Images,
     labels: Int[Array | np.ndarray, " batch"],
     objectives: Sequence[Objective],
     *,
@@ -85,6 +90,7 @@ def objective_gradients(
 ) -> ObjectiveGradients:
     """The gradient of each objective's mean over the batch, with respect to the parameters.
 
+    Images are pixels 0..255 (uint8), or real numbers, which are taken as they are; labels come in either form.
     `precision` is that of matrix products: a GPU's default (TF32) multiplies with 10 bits, too few for small cosines.
     With `chunk`, that many examples at a time go through the network: for a batch that is a whole training set.
     Can be jitted with `network`, `chunk` and `precision` static: other parameter values do not compile anew.
@@ -122,14 +128,14 @@ def no_whole_batches(objectives: Sequence[Objective]) -> None:
 
 
 def _linearise(
-    network: Network, parameters: Any, images: Float[Array, "batch pixels"]
+    network: Network, parameters: Any, images: Images
 ) -> tuple[Float[Array, "batch classes"], Callable[[Array], Any]]:
     """The logits, and what takes cotangents [objectives, batch, classes] back to a stack of gradients.
 
     In dense networks the objectives share one matrix product a layer, which is quicker than one for each.
     """
     if network.tapped is None:
-        logits, pullback = jax.vjp(lambda theta: network.apply(theta, images), parameters)
+        logits, pullback = jax.vjp(lambda theta: network.apply(theta, scaled(images)), parameters)
         return logits, lambda derivatives: jax.vmap(pullback)(derivatives)[0]
     logits, back = through_layers(network, parameters, images)
     return logits, lambda derivatives: [outer_sum(layer) for layer in back(derivatives)]
@@ -143,11 +149,12 @@ class Layer(NamedTuple):
 
 
 def through_layers(
-    network: Network, parameters: Any, images: Float[Array, "batch pixels"]
+    network: Network, parameters: Any, images: Images
 ) -> tuple[Float[Array, "batch classes"], Callable[[Array], list[Layer]]]:
     """A dense network's logits, and what takes cotangents [objectives, batch, classes] back to every layer."""
     tapped = network.tapped
     assert tapped is not None  # the callers have looked
+    images = scaled(images)
     taps = [jnp.zeros((len(images), len(layer["bias"])), images.dtype) for layer in parameters]
     logits, pullback, inputs = jax.vjp(lambda taps: tapped(parameters, images, taps), taps, has_aux=True)
 

@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from lab.errors import InputError
 from lab.metrics import accuracy
+from lab.networks import Images, scaled
 from lab.objectives import Objective
 
 
@@ -112,7 +113,7 @@ def plane(
 
 def slice_values(
     apply: Callable[..., Any],
-    images: Float[Array | np.ndarray, "batch pixels"],
+    images: Images,
     labels: Array | np.ndarray,
     objectives: Sequence[Objective],
     *,
@@ -132,7 +133,7 @@ def slice_values(
 
     def value(parameters: Any) -> SliceValues:
         with jax.default_matmul_precision(precision):
-            logits = apply(parameters, jnp.asarray(images))
+            logits = apply(parameters, scaled(images))
         means = [jnp.mean(one(logits, labels)) for one in objectives]
         # Not the mean of 1[correct]: XLA multiplies by 1 / batch, and a share is then off by a rounding error.
         return SliceValues(jnp.array(means), jnp.asarray(accuracy(logits, labels)))

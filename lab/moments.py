@@ -27,7 +27,7 @@ from lab.gradients import (
     outer_sum,
     through_layers,
 )
-from lab.networks import Network
+from lab.networks import Images, Network
 from lab.objectives import Objective
 
 
@@ -43,7 +43,7 @@ class Moments(NamedTuple):
 def example_moments(
     network: Network,
     parameters: Any,
-    images: Float[Array | np.ndarray, "batch pixels"],
+    images: Images,
     labels: Int[Array | np.ndarray, " batch"],
     objectives: Sequence[Objective],
     *,
@@ -140,8 +140,8 @@ def _one_at_a_time(
 def batch_cosine(
     network: Network,
     parameters: Any,
-    images: Float[Array | np.ndarray, "examples pixels"],
-    labels: Int[Array | np.ndarray, " examples"],
+    images: Images,
+    labels: Int[Array | np.ndarray, " batch"],
     objectives: Sequence[Objective],
     moments: Moments,
     *,
@@ -222,7 +222,7 @@ def _inner(one: Any, other: Any) -> Float[Array, " objectives"]:
 def objective_gram(
     network: Network,
     parameters: Any,
-    images: Float[Array | np.ndarray, "batch pixels"],
+    images: Images,
     labels: Int[Array | np.ndarray, " batch"],
     objectives: Sequence[Objective],
     *,

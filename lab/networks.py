@@ -3,16 +3,19 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from lab.convolutions import pooled_convolution
 from lab.errors import InputError, unknown
+from lab.labels import class_numbers
 
+Images = UInt8[Array | np.ndarray, "batch pixels"] | Float[Array | np.ndarray, "batch pixels"]
 Parameters = Any  # a pytree of arrays; here a list of {"weight": [outputs, inputs, ...], "bias": [outputs]}
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"sigmoid": jax.nn.sigmoid, "relu": jax.nn.relu}
@@ -115,6 +118,46 @@ def lenet5(*, pixels: int = 784, classes: int = 10) -> Network:
         return _dense(parameters[2:], units.reshape(features, len(images)).T, jax.nn.relu)
 
     return Network("lenet5", init, apply)
+
+
+def scaled(images: Images) -> Float[Array, "batch pixels"]:
+    """What a network is given: pixels 0..255, as `lab.load` has them, as numbers in 0..1; real numbers as they are.
+
+    Raises: InputError for anything else.
+
+    >>> scaled(np.array([[0, 255]], dtype=np.uint8)).tolist(), scaled(np.array([[0.5, 2.0]])).tolist()
+    ([[0.0, 1.0]], [[0.5, 2.0]])
+    """
+    if images.ndim != 2 or not (images.dtype == np.uint8 or jnp.issubdtype(images.dtype, jnp.floating)):
+        raise InputError(
+            "images must be pixels 0..255 (uint8) or real numbers of shape [examples, pixels]; "
+            f"got {images.dtype} of shape {images.shape}."
+        )
+    return jnp.asarray(images).astype(float) / 255 if images.dtype == np.uint8 else jnp.asarray(images)
+
+
+@partial(jax.jit, static_argnames="apply")  # for its memory: what was traced once is known
+def _logits(apply: Callable[..., Any], parameters: Parameters, images: Images) -> Float[Array, "batch classes"]:
+    return apply(parameters, scaled(images))
+
+
+def class_labels(
+    apply: Callable[..., Any], parameters: Parameters, images: Images, labels: Array | np.ndarray
+) -> Int[np.ndarray, " batch"]:
+    """The class numbers of examples that a network can be trained or evaluated on; checked, with nothing computed.
+
+    Raises: InputError if the network does not take the images, or the labels do not fit them or its classes.
+
+    >>> network = mlp(pixels=3, classes=2)
+    >>> shapes = jax.eval_shape(network.init, jax.random.key(0))
+    >>> class_labels(network.apply, shapes, np.zeros((2, 3)), np.array([[0, 1], [1, 0]]))
+    array([1, 0], dtype=int32)
+    """
+    try:
+        logits = _logits.eval_shape(apply, parameters, images)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the network does not take images of shape {images.shape}: {error}") from error
+    return np.asarray(class_numbers(labels, shape=logits.shape))
 
 
 def _normal(key: PRNGKeyArray, shapes: Iterable[Sequence[int]], *, scale: float | None = None) -> Parameters:

@@ -282,3 +282,12 @@ class Objective:
             name: np.asarray(self.definition.parameters[name].default, dtype=x.dtype) for name, x in own.items()
         }
         return {name: float(value) for name, value in own.items() if value != defaults[name]}
+
+
+def no_objective(given: Any) -> InputError:
+    """The error for something that stands where an objective should.
+
+    >>> str(no_objective("brier"))
+    "objectives are made by lab.objective, as in lab.objective('gce:q=0.5'); got 'brier'."
+    """
+    return InputError(f"objectives are made by lab.objective, as in lab.objective('gce:q=0.5'); got {given!r}.")

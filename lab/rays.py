@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt8
 
 from lab.gradients import families
 from lab.metrics import correct
-from lab.networks import Network
+from lab.networks import Images, Network, scaled
 from lab.objectives import Objective
 
 LENGTHS = np.geomspace(1e-3, 10.0, 17)  # how far to go, in units of weight
@@ -79,8 +79,8 @@ def accuracy_gain(
     parameters: Any,
     gradients: Any,
     objectives: Sequence[Objective],
-    own: tuple[Float[Array, "batch pixels"], Int[Array, " batch"]],
-    held_out: tuple[Float[Array, "others pixels"], Int[Array, " others"]],
+    own: tuple[Images, Int[Array, " batch"]],
+    held_out: tuple[UInt8[Array, "others pixels"] | Float[Array, "others pixels"], Int[Array, " others"]],
     *,
     reference: int = 0,
     lengths: Float[Array | np.ndarray, " lengths"] = LENGTHS,
@@ -95,6 +95,7 @@ def accuracy_gain(
     `precision` static.
     """
     lengths = jnp.asarray(lengths, jnp.result_type(*jax.tree.leaves(parameters)))
+    own, held_out = (scaled(own[0]), own[1]), (scaled(held_out[0]), held_out[1])
     steps = downhill(gradients)
 
     def follow(direction):

@@ -17,10 +17,11 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, UInt8
 
 from lab.batches import check_batch_size, shuffled
-from lab.devices import Layout, free_memory, intermediates, layout, size, spread, stacked
+from lab.devices import Layout, free_memory, intermediates, layout, shapes_of_one, size, spread, stacked
 from lab.errors import InputError
-from lab.metrics import correct
-from lab.networks import Network
+from lab.metrics import Labels, correct
+from lab.networks import Images, Network, class_labels, scaled
+from lab.objectives import no_objective
 from lab.optimisers import Optimiser, as_optimiser
 from lab.schedules import Schedule, values
 
@@ -49,7 +50,7 @@ def _steps(
     optimiser: Optimiser,
     parameters: Any,
     optimiser_state: Any,
-    images: UInt8[Array, "examples pixels"],
+    images: UInt8[Array, "examples pixels"] | Float[Array, "examples pixels"],
     labels: Int[Array, " examples"],
     first: Int[Array, ""],
     count: Int[Array, ""],
@@ -58,7 +59,7 @@ def _steps(
     """One network after a step for each of the first `count` rows of `indices`; losses and accuracies."""
 
     def loss(parameters, step, batch):
-        logits = apply(parameters, images[batch].astype(float) / 255)
+        logits = apply(parameters, scaled(images[batch]))
         accuracy = jnp.mean(correct(logits, labels[batch]), dtype=logits.dtype)
         return jnp.mean(values(schedule, step, logits, labels[batch])), accuracy
 
@@ -158,8 +159,8 @@ def train(
     network: Network,
     objective: Schedule,
     optimiser: Optimiser | optax.GradientTransformation,
-    images: UInt8[np.ndarray, "examples pixels"],
-    labels: Int[np.ndarray, " examples"],
+    images: Images,
+    labels: Labels,
     *,
     key: PRNGKeyArray,
     stages: Sequence[int],
@@ -169,11 +170,12 @@ def train(
 ) -> Iterator[TrainState]:
     """The state of one network's training at each of `stages`, counted in steps (0 is the untouched network).
 
+    Images are pixels 0..255 (uint8), or real numbers, which are taken as they are; labels come in either form.
     The same key gives the same parameters and the same batches, whatever the objective: runs that are compared
     are paired. `progress(steps)` is called as steps are done.
 
-    Raises: InputError unless stages rise from 0 or more; FloatingPointError, naming the steps, when the loss or
-      a parameter stops being finite.
+    Raises: InputError unless stages rise from 0 or more, and images, labels and network fit one another;
+      FloatingPointError, naming the steps, when the loss or a parameter stops being finite.
     """
     states = train_together(
         network,
@@ -197,8 +199,8 @@ def train_together(
     network: Network,
     objectives: Sequence[Schedule],
     optimisers: Sequence[Optimiser | optax.GradientTransformation],
-    images: UInt8[np.ndarray, "examples pixels"],
-    labels: Int[np.ndarray, " examples"],
+    images: Images,
+    labels: Labels,
     *,
     keys: Key[Array, " seeds"],
     stages: Sequence[int],
@@ -219,7 +221,8 @@ def train_together(
     A state that is not finite for all networks is yielded at once, whatever its step: `finite` says which it is, and
     who asks for the next state goes on with the others.
 
-    Raises: InputError if stages do not rise from 0 or more, or objectives or optimisers are not of one family.
+    Raises: InputError if stages do not rise from 0 or more, objectives or optimisers are not of one family, or images,
+      labels and network do not fit one another.
 
     >>> import lab
     >>> images, labels = np.zeros((4, 6), dtype=np.uint8), np.arange(4)
@@ -232,13 +235,17 @@ def train_together(
     """
     if not stages or list(stages) != sorted(set(stages)) or stages[0] < 0:
         raise InputError(f"stages must be rising numbers of steps from 0 on; got {list(stages)}.")
+    for one in objectives:
+        if not isinstance(one, Schedule):
+            raise no_objective(one)
     schedules = stacked(objectives, "objectives")
     transformations = stacked([as_optimiser(one) for one in optimisers], "optimisers")
     check_batch_size(batch_size, len(labels))
+    shapes = initial_shapes(network, optimisers, keys) if start is None else (start.parameters, start.optimiser_state)
+    labels = class_labels(network.apply, shapes_of_one(shapes[0]), images, labels)
     over = layout(len(keys), len(objectives))
     schedules, padded_transformations = over.padded((schedules, transformations), "v")
     device_images, device_labels = jnp.asarray(images), jnp.asarray(labels)
-    shapes = initial_shapes(network, optimisers, keys) if start is None else (start.parameters, start.optimiser_state)
     left = [stage for stage in stages if start is None or stage > start.step]
     first_chunk = (
         network.apply,
@@ -328,7 +335,7 @@ def networks_that_fit(
     network: Network,
     objective: Schedule,
     optimiser: Optimiser,
-    images: UInt8[np.ndarray, "examples pixels"],
+    images: Images,
     *,
     batch_size: int,
 ) -> int:

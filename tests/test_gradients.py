@@ -49,6 +49,39 @@ def test_all_at_once_equals_one_by_one(network, batch):
         np.testing.assert_allclose(together.values[i], value, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("tapped", [True, False])
+@pytest.mark.parametrize(
+    "measured",
+    [
+        lambda net, theta, images, labels, loss: lab.objective_gradients(net, theta, images, labels, [loss]),
+        lambda net, theta, images, labels, loss: lab.example_moments(net, theta, images, labels, [loss]),
+        lambda net, theta, images, labels, loss: lab.objective_gram(net, theta, images, labels, [loss]),
+        lambda net, theta, images, labels, loss: lab.hessian_vector(net.apply, theta, images, labels, loss, theta),
+        lambda net, theta, images, labels, loss: lab.gauss_newton_vector(net.apply, theta, images, labels, loss, theta),
+        lambda net, theta, images, labels, loss: lab.slice_values(net.apply, images, labels, [loss])(theta),
+        lambda net, theta, images, labels, loss: lab.straight_through(net.apply, theta, images, labels),
+    ],
+    ids=["gradients", "moments", "gram", "hessian", "gauss_newton", "slice", "straight_through"],
+)
+def test_pixels_are_scaled_everywhere(measured, tapped):
+    """Pixels as they are loaded give what the same numbers in 0..1 give."""
+    net = lab.mlp([5], pixels=6, classes=3)
+    net, theta = net if tapped else replace(net, tapped=None), net.init(jax.random.key(0))
+    pixels, labels = np.random.default_rng(0).integers(0, 256, (8, 6), dtype=np.uint8), np.arange(8) % 3
+    loss = lab.objective("cross_entropy")
+    found, expected = (
+        measured(net, theta, images, labels, loss) for images in (pixels, jnp.asarray(np.float32(pixels)) / 255)
+    )
+    assert any(np.any(np.abs(leaf) > 1e-3) for leaf in jax.tree.leaves(expected))
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+
+
+def test_without_an_objective_there_is_no_gradient(network, batch):
+    with pytest.raises(lab.InputError, match="no objective was given"):
+        lab.objective_gradients(network, network.init(jax.random.key(0)), *batch, [])
+
+
 @pytest.mark.parametrize("route", ["dense", "any network"])
 def test_chunks_add_up_to_the_whole(route, network, batch, float64):
     """64 examples in chunks of 24, the last of which has 8 that were there before, and of 16; values in their order."""

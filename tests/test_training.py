@@ -1,5 +1,8 @@
 """Batches, networks, training, metrics."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -185,6 +188,72 @@ def alone(objective, optimiser, *, key, stages=(0, 7, 130), network=LITTLE, **op
     return list(
         lab.train(network, objective, optimiser, IMAGES, LABELS, key=key, stages=stages, batch_size=8, **options)
     )
+
+
+class TestExamples:
+    """Both label forms and both forms of images, and what is neither."""
+
+    def given(self, images, labels):
+        loss, rate = lab.objective("brier"), lab.optimiser("sgd", 0.5)
+        (state,) = lab.train(LITTLE, loss, rate, images, labels, key=KEY, stages=[9], batch_size=8)
+        return state.losses
+
+    def test_one_hot_rows_are_class_numbers(self):
+        classes = LITTLE.init(KEY)[-1]["bias"].size
+        np.testing.assert_array_equal(self.given(IMAGES, np.eye(classes)[LABELS]), self.given(IMAGES, LABELS))
+
+    def test_real_numbers_are_taken_as_they_are(self):
+        once, loss = np.float32(IMAGES) / 255, lab.objective("brier")
+        np.testing.assert_allclose(self.given(once, LABELS), self.given(IMAGES, LABELS), rtol=1e-6)
+        assert not np.allclose(self.given(2 * once, LABELS), self.given(IMAGES, LABELS), rtol=1e-3)
+        of_both = [lab.evaluate(LITTLE.apply, loss, LITTLE.init(KEY), images, LABELS) for images in (once, IMAGES)]
+        assert of_both[0] == pytest.approx(of_both[1], rel=1e-6)
+
+    @pytest.mark.parametrize(
+        ("images", "labels", "message"),
+        [
+            (IMAGES, LABELS + 1, r"labels must be 0\.\.\d+ for logits"),
+            (IMAGES, LABELS[:-1], "labels must be integers of shape"),
+            (IMAGES[:-1], LABELS, "labels must be integers of shape"),
+            (IMAGES[:, 1:], LABELS, "the network does not take images of shape"),
+        ],
+    )
+    def test_what_does_not_fit_is_refused(self, images, labels, message):
+        with pytest.raises(lab.InputError, match=message):
+            self.given(images, labels)
+        with pytest.raises(lab.InputError, match=message):
+            lab.evaluate(LITTLE.apply, lab.objective("brier"), LITTLE.init(KEY), images, labels)
+
+    def test_wrong_types_are_said_where_nobody_checks_them(self):
+        """Not here, where beartype does: in a process of its own."""
+        script = """
+import jax, numpy as np, lab
+net, loss, rate = lab.mlp([3], pixels=4, classes=3), lab.objective("brier"), lab.optimiser("sgd", 0.5)
+key = jax.random.key(0)
+images, labels, start = np.zeros((6, 4), np.uint8), np.arange(6) % 3, net.init(key)
+train = lambda images, loss: next(lab.train(net, loss, rate, images, labels, key=key, stages=[1], batch_size=2))
+for wrong in (
+    lambda: train(images.astype(np.int32), loss),
+    lambda: train(images[:, None], loss),
+    lambda: train(images, "brier"),
+    lambda: lab.evaluate(net.apply, "brier", start, images, labels),
+    lambda: lab.objective_gradients(net, start, images, labels, ["brier"]),
+    lambda: lab.objective(None),
+):
+    try:
+        print(wrong())
+    except lab.InputError as error:
+        print(error)
+"""
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+        form = "images must be pixels 0..255 (uint8) or real numbers of shape [examples, pixels]; got"
+        made = "objectives are made by lab.objective, as in lab.objective('gce:q=0.5'); got 'brier'."
+        assert done.stdout.splitlines() == [
+            f"{form} int32 of shape (6, 4).",
+            f"{form} uint8 of shape (6, 1, 4).",
+            *[made] * 3,
+            "an objective is named by a text, as in 'gce:q=0.5'; got None.",
+        ], done.stderr
 
 
 def arrays(state):
