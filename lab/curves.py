@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import altair as alt
 
-from lab.palette import DASHED, EXAMPLES, INK, SOLID, colour, dash
+from lab.palette import DASHED, EXAMPLES, INK, SOLID, WHOLE, colour, dash
 
 
 def learning(measure: str, title: str) -> alt.LayerChart:
@@ -18,7 +18,7 @@ def learning(measure: str, title: str) -> alt.LayerChart:
         alt.Chart(alt.NamedData(name="learning"))
         .transform_filter(f"datum.measure == '{measure}'")
         .encode(
-            x=alt.X("epoch:Q", title="epochs", axis=alt.Axis(tickMinStep=1, grid=False)),
+            x=alt.X("epoch:Q", title="epochs", axis=alt.Axis(grid=False, **WHOLE)),
             color=alt.Color(
                 "split:N",
                 scale=alt.Scale(domain=list(splits), range=[c for c, _ in splits.values()]),

@@ -241,7 +241,7 @@ def standings(results: "xarray.Dataset") -> alt.LayerChart:
     """Test accuracy of every objective of a sweep, best first, with intervals."""
     rows, networks = tallies.ranking_rows(results), tallies.network_rows(results)
     chart = races.ranking([row["title"] for row in rows]).properties(width=460, height=alt.Step(20))
-    note = f"{spans(results)} Dots: networks. Compared pairwise by seed, corrected for their number (Holm)."
+    note = f"{spans(results)} Ticks: networks. Compared pairwise by seed, corrected for their number (Holm)."
     headline = " ".join(answer(results)[:2])
     return titled(chart, headline, note, results, width=780, ranking=rows, networks=networks)
 

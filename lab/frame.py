@@ -71,8 +71,8 @@ def source(results: "xarray.Dataset") -> str:
 
 
 def _lines(text: str, chars: int) -> list[str]:
-    """Lines of at most `chars` characters and of about one length; a number keeps its % sign."""
-    text = text.replace(" %", "\u00a0%")
+    """Lines of at most `chars` characters and of about one length; a number keeps its % sign, and "n =" its number."""
+    text = text.replace(" %", "\u00a0%").replace("n = ", "n\u00a0=\u00a0")
     lines = textwrap.wrap(text, chars, break_on_hyphens=False)
     even = len(text) // len(lines) + 12
     closer = textwrap.wrap(text, min(chars, even), break_on_hyphens=False)

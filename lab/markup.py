@@ -15,7 +15,7 @@ def plain(text: str) -> str:
     >>> plain("<b> is 5 %")
     '&lt;b&gt; is 5&nbsp;%'
     """
-    return escape(text).replace(" %", "&nbsp;%")
+    return escape(text).replace(" %", "&nbsp;%").replace("n = ", "n&nbsp;=&nbsp;")
 
 
 def swatch(style: Style) -> str:

@@ -62,6 +62,12 @@ KNOWN = {
 FURTHER = [("#A6761D", SOLID), ("#6F7F9F", DASHED), ("#B3446C", MIXED), ("#7A8B00", DOTTED)]
 EXAMPLES = "#8a8a8a"  # the histogram of examples, behind everything
 
+# For the axis of what is counted: between two whole numbers there is neither a tick nor a label.
+WHOLE: dict[str, Any] = {
+    "labelExpr": "datum.value % 1 ? '' : format(datum.value, 'd')",
+    "tickOpacity": alt.condition("datum.value % 1", alt.value(0), alt.value(1)),
+}
+
 
 def styles(keys: Sequence[str]) -> dict[str, tuple[str, list[int]]]:
     """A colour and a dash for every key, each key once: the known ones their own, others in turn.

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import altair as alt
 
 from lab.charts import data
-from lab.palette import DASHED, EXAMPLES, INK, SOLID
+from lab.palette import DASHED, EXAMPLES, INK, SOLID, WHOLE
 
 BARE = {"ticks": False, "domain": False, "grid": False, "title": None, "labelLimit": 250, "labelPadding": 6}
 VERDICTS = {"better": "#0072B2", "reference": INK, "cannot tell": EXAMPLES, "worse": "#D55E00"}
 
 
 def ranking(titles: Sequence[str]) -> alt.LayerChart:
-    """Test accuracy of each objective with its interval, and every network as a dot."""
+    """Test accuracy of each objective with its interval, and every network as a tick across it."""
     y = alt.Y("title:N", sort=list(titles), axis=alt.Axis(**BARE))
     scale = alt.Scale(zero=False, nice=True)
     colour = alt.Color(
@@ -24,10 +24,10 @@ def ranking(titles: Sequence[str]) -> alt.LayerChart:
         legend=alt.Legend(title="against the reference", orient="bottom", direction="horizontal"),
     )
     means = alt.Chart(data("ranking"))
-    dots = (
+    ticks = (
         alt.Chart(data("networks"))
-        .mark_point(size=14, filled=True, opacity=0.35, color=EXAMPLES)
-        .encode(x=alt.X("accuracy:Q", scale=scale), y=y)
+        .mark_tick(size=11, thickness=1.2, opacity=0.8, color=EXAMPLES)
+        .encode(x=alt.X("accuracy:Q", scale=scale, axis=alt.Axis(tickCount=8, labelFlush=False)), y=y)
     )
     spans = (
         means.transform_filter("datum.n > 1")
@@ -44,7 +44,7 @@ def ranking(titles: Sequence[str]) -> alt.LayerChart:
             legend=alt.Legend(title="against the reference", orient="bottom", direction="horizontal"),
         ),
     )
-    return alt.LayerChart(layer=[dots, spans, points])
+    return alt.LayerChart(layer=[ticks, spans, points])
 
 
 def tuning(titles: Sequence[str]) -> alt.LayerChart:
@@ -74,7 +74,7 @@ def tuning(titles: Sequence[str]) -> alt.LayerChart:
 
 def progress(measure: str, title: str, titles: Sequence[str]) -> alt.FacetChart:
     """A measure over the epochs, one small panel for each objective, in its interval; grey: the reference."""
-    x = alt.X("epoch:Q", title=None, axis=alt.Axis(tickMinStep=1, grid=False, tickCount=4, format="d"))
+    x = alt.X("epoch:Q", title=None, axis=alt.Axis(grid=False, tickCount=4, **WHOLE))
     base = alt.Chart()
     scale = alt.Scale(zero=False)
     own = base.transform_filter("!datum.reference")

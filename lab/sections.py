@@ -129,7 +129,7 @@ def _sweep(results: "xarray.Dataset") -> list[Section]:
     tuning = links.fitted(races.tuning(titles), height=21 * len(titles), link="title")
     first = Section(
         " ".join(ranking.answer(results)[:2]),
-        f"{spans(results)} Dots: networks. Compared pairwise by seed, corrected for their number (Holm).",
+        f"{spans(results)} Ticks: networks. Compared pairwise by seed, corrected for their number (Holm).",
         {"standings": standings},
         {"ranking": rows, "networks": tallies.network_rows(results)},
     )

@@ -188,7 +188,7 @@ def parts(results: "xarray.Dataset") -> list[Part]:
 def _race(race: "xarray.Dataset") -> Part:
     """Who trains the better network; one that diverged at every rate is named and not drawn."""
     lost = f" Diverged at every learning rate: {race.attrs['lost']}." if race.attrs["lost"] else ""
-    note = f"{spans(race)} Dots: networks. Compared pairwise by seed, corrected for their number (Holm).{lost}"
+    note = f"{spans(race)} Ticks: networks. Compared pairwise by seed, corrected for their number (Holm).{lost}"
     headline = " ".join(ranking.answer(race)[:2])
     return Part(
         "Who trains the better network?",

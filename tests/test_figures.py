@@ -8,11 +8,12 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import vl_convert
 import xarray
 from PIL import Image
 
 import lab
-from lab import figures, headlines, legend, scenes, series
+from lab import figures, headlines, legend, races, scenes, series
 from lab.palette import KNOWN, styles
 from lab.runs import Run, write_json
 
@@ -60,6 +61,30 @@ def learning():
 def titles(svg):
     nodes = ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")
     return [line for node in nodes for line in node.itertext()]
+
+
+@pytest.mark.parametrize("last", [1, 2, 3, 8])
+def test_epochs_are_whole_numbers(last):
+    """However few there are: no half of an epoch, and none twice."""
+    rows = [
+        {"title": "a", "measure": "accuracy", "epoch": epoch, "mean": 100 + epoch, "n": 1, "reference": False}
+        for epoch in range(last + 1)
+    ]
+    chart = races.progress("accuracy", "", ["a"]).properties(datasets={"progress": rows})
+    shown = [text for text in titles(vl_convert.vegalite_to_svg(chart.to_dict())) if text and text != "a"]
+    epochs = [int(text) for text in shown if float(text) < 100]  # int refuses 0.5
+    assert epochs[0] == 0 and epochs == sorted(set(epochs)) and len(epochs) > 1
+
+
+def test_networks_are_seen_across_their_interval():
+    """Ticks higher than the line of the interval is thick, and drawn where the networks are."""
+    row = {"title": "a", "verdict": "cannot tell", "mean": 91.0, "low": 90.0, "high": 92.0, "n": 3}
+    networks = [{"title": "a", "accuracy": value} for value in (90.5, 91.0, 91.5)]
+    chart = races.ranking(["a"]).properties(datasets={"ranking": [row], "networks": networks})
+    ticks, span, _ = chart.to_dict()["layer"]
+    assert ticks["mark"]["type"] == "tick" and ticks["mark"]["size"] > 3 * span["mark"]["strokeWidth"]
+    svg = vl_convert.vegalite_to_svg(chart.to_dict())
+    assert svg.count('aria-roledescription="tick"') == 3
 
 
 # -- files ------------------------------------------------------------------------------------------------------

@@ -56,8 +56,12 @@ def test_the_best_comes_first_and_differences_are_paired():
     # Holm by hand: the smallest p times 3, the next times 2, the last as it is, never falling.
     ordered = sorted(raw, key=lambda name: raw[name])
     expected, least = {}, 0.0
+    by_name = {place.objective: place for place in places}
     for factor, name in zip((3, 2, 1), ordered, strict=True):
         least = expected[name] = max(least, min(1.0, factor * raw[name]))
+        test = scipy.stats.ttest_rel(accuracy.sel(objective=name).values, reference)
+        at_its_level = test.confidence_interval(1 - 0.05 / factor)
+        assert (by_name[name].corrected.low, by_name[name].corrected.high) == pytest.approx(at_its_level)
     assert {place.objective: place.p_value for place in places if place.objective != "cross_entropy"} == pytest.approx(
         expected
     )
@@ -77,6 +81,41 @@ def test_the_answer_has_its_uncertainty():
     assert "Cross_entropy beats Worse by 5." in said or "Cross_entropy beats Worse by 4." in said
     assert "95 % interval" in said and "n = 8" in said
     assert said.endswith("Cannot be told from it: Alike.")
+
+
+def test_what_is_named_of_several_has_a_wider_interval():
+    found = results()
+    best, *_, last = ranking(found)
+    alike = scipy.stats.t.interval(1 - 0.05 / 4, 7, *mean_and_error(found, "better"))  # the best of four
+    said = answer(found)
+    assert (
+        said[0] == f"Better reads most test digits rightly: {best.accuracy.mean:.1f} [%.1f, %.1f] %% (n = 8)." % alike
+    )
+    assert alike[0] < best.accuracy.low and alike[1] > best.accuracy.high
+    low, high = -last.corrected.high, -last.corrected.low
+    assert low < -last.difference.high and f"(95 % interval {low:.1f} to {high:.1f}, n = 8)" in said[2]
+
+
+def mean_and_error(found, name):
+    values = 100 * found["test_accuracy"].sel(objective=name).values
+    return values.mean(), scipy.stats.sem(values)
+
+
+def test_an_interval_leaves_out_0_where_the_verdict_does():
+    """Twenty sweeps of 12 objectives with differences of all sizes: Holm's correction of p-values and of intervals."""
+    decided = 0
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        names = ["cross_entropy", *(f"other-{i}" for i in range(12))]
+        shifts = np.append(0.0, random.normal(0, 0.004, 12))
+        accuracy = 0.9 + shifts[:, None] + random.normal(0, 0.003, (13, 6))
+        found = results(n=6, names=["cross_entropy"] * 13).assign_coords(objective=names)
+        found["test_accuracy"] = ("objective", "seed"), accuracy
+        for place in ranking(found):
+            if place.verdict != "cannot tell":
+                decided += 1
+                assert place.corrected.low > 0 or place.corrected.high < 0
+    assert decided > 20
 
 
 def test_no_better_one_is_said():
