@@ -83,8 +83,9 @@ def answer(results: "xarray.Dataset") -> list[str]:
     others = [place for place in places if place is not reference]
     n = results.sizes["seed"]
     best = 100 * results["test_accuracy"].sel(objective=places[0].objective).values
-    interval = mean_interval(best, among=len(places), within=(0.0, 100.0))
-    said = [f"{places[0].title} reads most test digits rightly: {interval.text(1)} % (n = {n})."]
+    accuracy = mean_interval(best, among=len(places), within=(0.0, 100.0))
+    chosen = f"for the best of {len(places)}; " if others and n > 1 else ""
+    said = [f"{places[0].title} reads most test digits rightly: {accuracy.text(1)} % ({chosen}n = {n})."]
     if n < 2:
         return [*said, "One network of each cannot tell an objective from chance: add --seeds."]
     better = [place for place in others if place.verdict == "better"]
@@ -96,11 +97,11 @@ def answer(results: "xarray.Dataset") -> list[str]:
         said.append(f"None is better than {reference.title} beyond chance (of {len(others)}).")
     if worse:
         last = worse[-1]
-        said.append(
-            f"{reference.title} beats {last.title} by {-last.corrected.mean:.1f} points "
-            f"(95 % interval {-last.corrected.high:.1f} to {-last.corrected.low:.1f}, n = {n})"
-            + (f", and {len(worse) - 1} more." if len(worse) > 1 else ".")
-        )
+        low, high = -last.corrected.high, -last.corrected.low
+        interval = f"95 % interval{', corrected,' if len(others) > 1 else ''} {low:.1f} to {high:.1f}"
+        more = f", and {len(worse) - 1} more" if len(worse) > 1 else ""
+        by = f"{-last.corrected.mean:.1f} points ({interval}, n = {n})"
+        said.append(f"{reference.title} beats {last.title} by {by}{more}.")
     if unclear:
         said.append(f"Cannot be told from it: {', '.join(place.title for place in unclear)}.")
     return said

@@ -88,12 +88,11 @@ def test_what_is_named_of_several_has_a_wider_interval():
     best, *_, last = ranking(found)
     alike = scipy.stats.t.interval(1 - 0.05 / 4, 7, *mean_and_error(found, "better"))  # the best of four
     said = answer(found)
-    assert (
-        said[0] == f"Better reads most test digits rightly: {best.accuracy.mean:.1f} [%.1f, %.1f] %% (n = 8)." % alike
-    )
+    found_best = f"{best.accuracy.mean:.1f} [{alike[0]:.1f}, {alike[1]:.1f}] % (for the best of 4; n = 8)"
+    assert said[0] == f"Better reads most test digits rightly: {found_best}."
     assert alike[0] < best.accuracy.low and alike[1] > best.accuracy.high
     low, high = -last.corrected.high, -last.corrected.low
-    assert low < -last.difference.high and f"(95 % interval {low:.1f} to {high:.1f}, n = 8)" in said[2]
+    assert low < -last.difference.high and f"(95 % interval, corrected, {low:.1f} to {high:.1f}, n = 8)" in said[2]
 
 
 def mean_and_error(found, name):
