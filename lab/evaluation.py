@@ -13,7 +13,7 @@ from lab.devices import Layout, layout, shapes_of_one, spread, stacked
 from lab.errors import InputError
 from lab.metrics import Labels, Sums, finish, sums
 from lab.networks import Images, class_labels, scaled
-from lab.objectives import Objective, no_objective
+from lab.objectives import Objective, check_objectives
 
 
 @partial(jax.jit, static_argnames=("apply", "over"))
@@ -96,9 +96,7 @@ def evaluate_together(
     count = len(images)
     if batch_size < 1 or count < 1:
         raise InputError(f"evaluation needs a batch size and examples, 1 or more; got {batch_size} and {count}.")
-    for one in objectives:
-        if not isinstance(one, Objective):
-            raise no_objective(one)
+    check_objectives(objectives)
     labels = class_labels(apply, shapes_of_one(parameters), images, labels)
     size = min(batch_size, count)
     leaves = jax.tree.leaves(parameters)

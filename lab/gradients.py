@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from lab.errors import InputError
 from lab.networks import Images, Network, scaled
-from lab.objectives import Definition, Objective, no_objective
+from lab.objectives import Definition, Objective, check_objectives
 
 
 class ObjectiveGradients(NamedTuple):
@@ -66,9 +66,7 @@ def families(objectives: Sequence[Objective]) -> list[tuple[list[int], Objective
     """
     if not objectives:
         raise InputError("no objective was given; lab.objective('cross_entropy') is one.")
-    for one in objectives:
-        if not isinstance(one, Objective):
-            raise no_objective(one)
+    check_objectives(objectives)
     found: dict[Definition, list[int]] = {}
     for position, objective in enumerate(objectives):
         found.setdefault(objective.definition, []).append(position)

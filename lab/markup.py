@@ -10,7 +10,7 @@ ALL = "all"  # the choice of no objective in particular
 
 
 def plain(text: str) -> str:
-    """Text as HTML; a number keeps its % sign.
+    """Text as HTML; a number keeps its % sign, and "n =" its number.
 
     >>> plain("<b> is 5 %")
     '&lt;b&gt; is 5&nbsp;%'

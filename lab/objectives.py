@@ -6,7 +6,7 @@ function) is its `Definition`, which JAX treats as static.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -284,10 +284,13 @@ class Objective:
         return {name: float(value) for name, value in own.items() if value != defaults[name]}
 
 
-def no_objective(given: Any) -> InputError:
-    """The error for something that stands where an objective should.
+def check_objectives(given: Iterable[Any], kinds: Any = Objective) -> None:
+    """Raises: InputError if one of them is of none of the kinds.
 
-    >>> str(no_objective("brier"))
-    "objectives are made by lab.objective, as in lab.objective('gce:q=0.5'); got 'brier'."
+    >>> check_objectives(["brier"])
+    Traceback (most recent call last):
+    lab.errors.InputError: objectives are made by lab.objective, as in lab.objective('gce:q=0.5'); got 'brier'.
     """
-    return InputError(f"objectives are made by lab.objective, as in lab.objective('gce:q=0.5'); got {given!r}.")
+    for one in given:
+        if not isinstance(one, kinds):
+            raise InputError(f"objectives are made by lab.objective, as in lab.objective('gce:q=0.5'); got {one!r}.")

@@ -21,7 +21,7 @@ from lab.devices import Layout, free_memory, intermediates, layout, shapes_of_on
 from lab.errors import InputError
 from lab.metrics import Labels, correct
 from lab.networks import Images, Network, class_labels, scaled
-from lab.objectives import no_objective
+from lab.objectives import check_objectives
 from lab.optimisers import Optimiser, as_optimiser
 from lab.schedules import Schedule, values
 
@@ -235,9 +235,7 @@ def train_together(
     """
     if not stages or list(stages) != sorted(set(stages)) or stages[0] < 0:
         raise InputError(f"stages must be rising numbers of steps from 0 on; got {list(stages)}.")
-    for one in objectives:
-        if not isinstance(one, Schedule):
-            raise no_objective(one)
+    check_objectives(objectives, Schedule)
     schedules = stacked(objectives, "objectives")
     transformations = stacked([as_optimiser(one) for one in optimisers], "optimisers")
     check_batch_size(batch_size, len(labels))
