@@ -9,10 +9,8 @@ import sys
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
-from importlib import import_module
 from pathlib import Path
-from threading import Thread
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import tyro
 from rich.console import Console
@@ -22,24 +20,14 @@ from lab.collection import runs_at
 from lab.console import cli, interruptible, progress, read_again
 from lab.errors import InputError
 from lab.runs import Run, begun_with
-from lab.settings import (
-    CompareSettings,
-    DataSettings,
-    DoctorSettings,
-    ShowSettings,
-    SweepCommand,
-    TrainCommand,
-    restored,
-)
-
-if TYPE_CHECKING:
-    from lab.data import Dataset
+from lab.settings import CompareSettings, DoctorSettings, ShowSettings, SweepCommand, TrainCommand, restored
 
 
 def compare(settings: CompareSettings) -> None:
     """Compare the gradients of losses and smoothed accuracies at several stages of training."""
     console = Console(highlight=False)
-    data = _loaded(settings.data, console)
+    data = lab.load_from(settings.data)
+    console.print(f"{data.description} ({data.detail})", markup=False)
     with lab.new_run(settings.out, "compare", settings, lab.describe(precision=settings.precision)) as run:
         with progress(settings.steps) as advance:
             results = lab.compare(settings, data, progress=advance)
@@ -52,11 +40,12 @@ def compare(settings: CompareSettings) -> None:
 
 def train(command: TrainCommand) -> None:
     """Train networks and keep them, with their metrics after every epoch; or go on with a run that was stopped."""
+    from lab.learning import learn
+
     console = Console(highlight=False)
     settings = _settings("train", command)
-    data = _loaded(settings.data, console)
-    from lab.learning import learn  # not before: JAX comes with it
-
+    data = lab.load_from(settings.data)
+    console.print(f"{data.description} ({data.detail})", markup=False)
     steps, images = settings.epochs * (len(data.train) // settings.training.batch_size), settings.training.batch_size
     with _run("train", settings, command.resume) as run:
         say = partial(console.print, markup=False, soft_wrap=True)
@@ -75,7 +64,8 @@ def sweep(command: SweepCommand) -> None:
     """Which objective trains the better network, each at its own best learning rate?"""
     console = Console(highlight=False)
     settings = _settings("sweep", command)
-    data = _loaded(settings.data, console)
+    data = lab.load_from(settings.data)
+    console.print(f"{data.description} ({data.detail})", markup=False)
     with _run("sweep", settings, command.resume) as run:
         with interruptible() as stop, progress(0, images_per_step=settings.batch_size) as advance:
             results = lab.sweep(settings, data, run, progress=advance, say=console.print, stop=stop)
@@ -84,15 +74,6 @@ def sweep(command: SweepCommand) -> None:
             lab.draw(run)
             lab.write_report(run)
     lab.show_sweep(run, console)
-
-
-def _loaded(settings: DataSettings, console: Console) -> "Dataset":
-    """The data, with a line that says which. JAX is imported meanwhile: unpacking holds no lock of Python's."""
-    # Nobody waits for the thread: Ctrl-C in the midst of an import can leave a lock behind that never opens.
-    Thread(target=import_module, args=["jax"], daemon=True).start()
-    data = lab.load_from(settings)
-    console.print(f"{data.description} ({data.detail})", markup=False)
-    return data
 
 
 def _settings(kind: str, command: TrainCommand | SweepCommand) -> Any:
