@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import os
 import traceback
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def failure(error: Exception) -> str:
             f"it asks for a number where JAX has only a shape ({type(error).__name__}); "
             "write jnp.where for if, and jnp for numpy"
         )
-    others = str(Path(__file__).parent), str(Path(inspect.__file__).parent), "site-packages", "<frozen"
+    others = f"{Path(__file__).parent}{os.sep}", f"{Path(inspect.__file__).parent}{os.sep}", "site-packages", "<frozen"
     own = [at for at in traceback.extract_tb(error.__traceback__) if not any(part in at.filename for part in others)]
     return f"{said} ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else said
 

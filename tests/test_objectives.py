@@ -2,6 +2,7 @@
 
 import math
 from functools import cache
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ from lab.margins import MOST_ANSWERS
 from lab.objectives import FLAGS, SYMBOLS
 from lab.surrogates import KERNELS, RIVALS
 from lab.tempered import log_probabilities
+from lab.userfile import failure
 
 OWN = [one for one in definitions() if one.family != "own"]
 NAMES = [one.name for one in OWN if one.batch_form is None]
@@ -753,6 +755,14 @@ def test_a_wrong_objective_in_a_users_file(tmp_path, body, message):
     with pytest.raises(lab.InputError) as error:
         lab.objective(f"{path}:loss")
     assert message in str(error.value)
+
+
+def test_a_folder_beside_the_lab_is_the_users():
+    """Its path may begin like that of the lab's own modules."""
+    beside = f"{Path(lab.__file__).parent}-notes/mine.py"
+    with pytest.raises(ZeroDivisionError) as error:
+        exec(compile("\n1 / 0", beside, "exec"))
+    assert failure(error.value) == "ZeroDivisionError: division by zero (mine.py, line 2)"
 
 
 def test_register_refuses_a_name_that_is_taken():
