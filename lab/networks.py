@@ -103,6 +103,12 @@ def lenet5(*, pixels: int = 784, classes: int = 10) -> Network:
         raise InputError(f"lenet5 needs square images with sides 12, 16, 20, ..., 28, ...; got {pixels} pixels.")
     if classes < 1:
         raise InputError(f"lenet5 needs at least one class; got {classes}.")
+    return _lenet5(side, classes)
+
+
+@cache
+def _lenet5(side: int, classes: int) -> Network:
+    """Made once, as `_mlp` is."""
     features = 16 * (side // 4 - 2) ** 2
     shapes = ((6, 1, 5, 5), (16, 6, 5, 5), (120, features), (84, 120), (classes, 84))
 

@@ -74,6 +74,8 @@ class TestNetworks:
     def test_the_like_of_a_network_needs_no_compiling_anew(self):
         assert lab.mlp([7, 3], activation="relu") == lab.mlp((7, 3), activation="relu")
         assert lab.mlp([7, 3], activation="relu") != lab.mlp([7, 3], activation="sigmoid")
+        assert lab.lenet5() == lab.lenet5(pixels=784)
+        assert lab.lenet5() != lab.lenet5(classes=7)
 
     @pytest.mark.parametrize(
         ("hidden", "activation", "message"),
