@@ -246,7 +246,7 @@ def _middle(drawn: np.ndarray, level: float) -> tuple[float, float]:
 
 def _draws(bits: np.random.PCG64, resamples: int, n: int) -> Int64[np.ndarray, "resamples n"]:
     """Numbers 0..n-1, drawn with replacement."""
-    # Raw bits, as in data.shuffled: NumPy promises their stream for good, and that of Generator.integers not.
+    # Raw bits, as in conditions.shuffled: NumPy promises their stream for good, and that of Generator.integers not.
     return (bits.random_raw((resamples, n)) % np.uint64(n)).astype(np.int64)
 
 

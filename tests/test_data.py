@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lab import data
+from lab import conditions, data
 from lab.errors import DataError, InputError
 from lab.sample import read_sample
 from lab.settings import DataSettings
@@ -72,9 +72,9 @@ def test_loading_twice_gives_the_same(mnist: data.Dataset):
 
 def test_the_shuffle_is_pinned():
     # The 64-bit outputs of PCG64 are fixed by its definition; a change here moves every split ever used.
-    assert data.shuffled(8, seed=425).tolist() == [0, 2, 1, 5, 7, 6, 3, 4]
-    np.testing.assert_array_equal(np.sort(data.shuffled(1_000, seed=1)), np.arange(1_000))
-    assert not np.array_equal(data.shuffled(1_000, seed=1), data.shuffled(1_000, seed=2))
+    assert conditions.shuffled(8, seed=425).tolist() == [0, 2, 1, 5, 7, 6, 3, 4]
+    np.testing.assert_array_equal(np.sort(conditions.shuffled(1_000, seed=1)), np.arange(1_000))
+    assert not np.array_equal(conditions.shuffled(1_000, seed=1), conditions.shuffled(1_000, seed=2))
 
 
 def test_forms_of_the_book(mnist: data.Dataset):
@@ -120,8 +120,8 @@ def under(mnist: data.Dataset, **chosen) -> data.Dataset:
 
 
 # 40 labels of 4 classes, in no order.
-LABELS = np.repeat(np.arange(4, dtype=np.int32), [14, 8, 12, 6])[data.shuffled(40, seed=0)]
-NOISES = [data.symmetric_noise, data.pair_noise]
+LABELS = np.repeat(np.arange(4, dtype=np.int32), [14, 8, 12, 6])[conditions.shuffled(40, seed=0)]
+NOISES = [conditions.symmetric_noise, conditions.pair_noise]
 
 
 @pytest.mark.parametrize("noise", NOISES)
@@ -142,7 +142,7 @@ def test_a_label_wrong_at_a_small_share_is_as_wrong_at_a_large_one(noise):
 def test_symmetric_noise_prefers_no_class():
     n, classes = 90_000, 10
     labels = np.resize(np.arange(classes, dtype=np.int32), n)
-    noisy = data.symmetric_noise(labels, 0.5, classes=classes, seed=2)
+    noisy = conditions.symmetric_noise(labels, 0.5, classes=classes, seed=2)
     moves = np.bincount((noisy - labels) % classes, minlength=classes)
     assert moves[0] == n / 2
     # Each of the 9 others: binomial(45,000, 1/9), 4 standard deviations; and each class loses its share.
@@ -152,28 +152,28 @@ def test_symmetric_noise_prefers_no_class():
 
 
 def test_pair_noise_moves_to_the_next_class_and_the_last_to_the_first():
-    noisy = data.pair_noise(LABELS, 0.5, classes=4, seed=1)
+    noisy = conditions.pair_noise(LABELS, 0.5, classes=4, seed=1)
     wrong = noisy != LABELS
     np.testing.assert_array_equal(noisy[wrong], (LABELS[wrong] + 1) % 4)
-    np.testing.assert_array_equal(wrong, data.symmetric_noise(LABELS, 0.5, classes=4, seed=1) != LABELS)
+    np.testing.assert_array_equal(wrong, conditions.symmetric_noise(LABELS, 0.5, classes=4, seed=1) != LABELS)
 
 
 def test_smaller_subsets_lie_within_larger_ones():
-    kept = [set(data.subset(LABELS, size, seed=3)) for size in range(20, 41)]
+    kept = [set(conditions.subset(LABELS, size, seed=3)) for size in range(20, 41)]
     assert [len(one) for one in kept] == list(range(20, 41))
     assert all(small < large for small, large in zip(kept, kept[1:], strict=False))
-    assert (np.diff(data.subset(LABELS, 25, seed=3)) > 0).all()
+    assert (np.diff(conditions.subset(LABELS, 25, seed=3)) > 0).all()
 
 
 def test_a_subset_is_no_larger_than_the_data_and_misses_no_class():
     with pytest.raises(InputError, match="a subset must be at most 40, the training images there are; got 41"):
-        data.subset(LABELS, 41, seed=3)
+        conditions.subset(LABELS, 41, seed=3)
     with pytest.raises(InputError, match="each class has an image; got 3") as error:
-        data.subset(LABELS, 3, seed=3)
+        conditions.subset(LABELS, 3, seed=3)
     least = int(str(error.value).split("at least ")[1].split(",")[0])
-    assert set(LABELS[data.subset(LABELS, least, seed=3)]) == {0, 1, 2, 3}
+    assert set(LABELS[conditions.subset(LABELS, least, seed=3)]) == {0, 1, 2, 3}
     with pytest.raises(InputError, match=f"at least {least}"):
-        data.subset(LABELS, least - 1, seed=3)
+        conditions.subset(LABELS, least - 1, seed=3)
 
 
 @pytest.mark.parametrize(
@@ -186,15 +186,15 @@ def test_a_subset_is_no_larger_than_the_data_and_misses_no_class():
     ],
 )
 def test_class_sizes_fall_geometrically(ratio: float, sizes: list[int]):
-    kept = data.imbalanced(LABELS, ratio, seed=4)
+    kept = conditions.imbalanced(LABELS, ratio, seed=4)
     assert np.bincount(LABELS[kept]).tolist() == sizes
     assert (np.diff(kept) > 0).all()
 
 
 def test_an_imbalance_that_empties_a_class_is_refused():
     with pytest.raises(InputError, match="100:1 leaves class 3 without a training image; --imbalance 6 leaves each"):
-        data.imbalanced(LABELS, 100.0, seed=4)
-    assert np.bincount(LABELS[data.imbalanced(LABELS, 6.0, seed=4)]).min() >= 1
+        conditions.imbalanced(LABELS, 100.0, seed=4)
+    assert np.bincount(LABELS[conditions.imbalanced(LABELS, 6.0, seed=4)]).min() >= 1
 
 
 def test_long_tail_of_mnist(mnist: data.Dataset):
@@ -206,8 +206,8 @@ def test_long_tail_of_mnist(mnist: data.Dataset):
 
 def test_what_is_drawn_is_pinned(mnist: data.Dataset):
     # Another subset or other wrong labels would be another dataset: no run could be compared with an earlier one.
-    assert data.subset(LABELS, 12, seed=3).tolist() == [0, 1, 4, 7, 9, 16, 19, 20, 28, 31, 34, 39]
-    assert data.imbalanced(LABELS, 8.0, seed=4).tolist() == [
+    assert conditions.subset(LABELS, 12, seed=3).tolist() == [0, 1, 4, 7, 9, 16, 19, 20, 28, 31, 34, 39]
+    assert conditions.imbalanced(LABELS, 8.0, seed=4).tolist() == [
         *range(6),
         7,
         8,
@@ -224,7 +224,20 @@ def test_what_is_drawn_is_pinned(mnist: data.Dataset):
         38,
         39,
     ]
-    assert data.symmetric_noise(LABELS[:12], 0.5, classes=4, seed=1).tolist() == [1, 0, 0, 0, 1, 0, 2, 0, 0, 2, 3, 3]
+    assert conditions.symmetric_noise(LABELS[:12], 0.5, classes=4, seed=1).tolist() == [
+        1,
+        0,
+        0,
+        0,
+        1,
+        0,
+        2,
+        0,
+        0,
+        2,
+        3,
+        3,
+    ]
     assert LABELS[:12].tolist() == [0, 0, 1, 0, 0, 1, 2, 1, 0, 1, 3, 3]
     hard = under(mnist, subset=5_000, imbalance=5.0, label_noise=0.4)
     assert hard.train.labels[:20].tolist() == [2, 0, 3, 9, 4, 3, 2, 9, 0, 5, 0, 1, 3, 8, 3, 1, 0, 0, 1, 5]
@@ -300,7 +313,7 @@ def test_settings_outside_their_ranges(chosen: dict, message: str):
         DataSettings(**chosen)
 
 
-@pytest.mark.parametrize("module", ["idx", "published", "prepared", "sources", "data"])
+@pytest.mark.parametrize("module", ["idx", "published", "prepared", "sources", "conditions", "data"])
 def test_data_modules_leave_jax_and_tfds_alone_until_needed(module: str):
     tree = ast.parse((Path(data.__file__).parent / f"{module}.py").read_text())
     top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]

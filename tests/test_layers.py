@@ -13,9 +13,9 @@ FOLDER = Path(lab.__file__).parent
 
 # From the top down: a module may import those before it.
 LAYERS = """
-errors machine settings files labels
-idx published sample prepared sources data sample.make checkpoints runs collection
-batches convolutions networks book userfile
+errors machine settings files labels userfile
+idx published sample prepared sources conditions data sample.make checkpoints runs collection
+batches convolutions networks book
 margins objectives losses tempered weighted surrogates hinges confusion catalogue metrics properties checks
 optimisers schedules devices evaluation
 gradients nodes moments estimators diagnostics rays landscape curvature staircase measurement training

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from lab import sample
-from lab.data import shuffled
+from lab.conditions import shuffled
 from lab.errors import DataError
 from lab.idx import encode_idx, write_idx
 from lab.published import FILES, PUBLISHED
