@@ -212,7 +212,7 @@ def pictures(results) -> list[lab.Picture]:
     return [
         lab.Picture(
             "accuracy",
-            f"Most test digits are read by {few} with {sizes[0]:,} training images, "
+            f"Most test images are read by {few} with {sizes[0]:,} training images, "
             + (f"and with {sizes[-1]:,} as well." if few == many else f"by {many} with {sizes[-1]:,}."),
             "test",
             "test accuracy (%)",
@@ -241,7 +241,7 @@ def pictures(results) -> list[lab.Picture]:
         ),
         lab.Picture(
             "anyone",
-            f"Who reads most digits: {winners}.",
+            f"Who reads most images: {winners}.",
             "anyone",
             "accuracy (%)",
             "images",

@@ -123,7 +123,7 @@ def answer(results) -> str:
     among = of_loss.sizes["other"] - 1
     cosine = lab.mean_interval(of_loss.sel(other=least).values, among=among, within=(-1.0, 1.0))
     return (
-        f"After {int(late['step']):,} steps {wrong.text(1)} % of these digits are read wrongly; {loss.text(0)} % of "
+        f"After {int(late['step']):,} steps {wrong.text(1)} % of these images are read wrongly; {loss.text(0)} % of "
         f"cross entropy's weight lies on them and {error.text(0)} % of expected error's. Least like cross entropy's is "
         f"the gradient of {least}: cosine {cosine.text(2)} (n = {cosine.n})."
     )
@@ -139,7 +139,7 @@ def pictures(results) -> list[lab.Picture]:
         lab.Picture(
             "weight",
             f"{when} {float(wrong.sel(objective='cross_entropy')):.0f} % of cross entropy's weight lies on the "
-            f"{100 * float(late['wrong_examples'].mean('seed')):.1f} % of digits that are read wrongly.",
+            f"{100 * float(late['wrong_examples'].mean('seed')):.1f} % of images that are read wrongly.",
             "share",
             "share of the weight (%)",
             "margin",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lab.curvature import trace as trace
     from lab.data import Dataset as Dataset
     from lab.data import Split as Split
+    from lab.data import dataset as dataset
     from lab.data import load as load
     from lab.data import load_from as load_from
     from lab.data import under_conditions as under_conditions
@@ -137,7 +138,7 @@ _HOME = {
     "comparison": "compare",
     "console": "cli interruptible progress",
     "curvature": "gauss_newton_vector hessian_vector spectral_density top_eigenvalues trace",
-    "data": "Dataset Split load load_from under_conditions",
+    "data": "Dataset Split dataset load load_from under_conditions",
     "diagnostics": "effective_examples effective_examples_law margin_density signal_to_noise silverman_width",
     "environment": "describe",
     "errors": "DataError InputError",

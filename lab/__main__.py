@@ -190,9 +190,11 @@ def _list_objectives(console: Console) -> None:
 
 def _list_datasets(console: Console) -> None:
     from lab.published import PUBLISHED
+    from lab.userdata import GIVES
 
     for one in PUBLISHED.values():
         console.print(f"{one.name}: {one.title}, classes {', '.join(one.classes)}", markup=False)
+    console.print(f"path/to/mine.py:make: your own, {GIVES}", markup=False, soft_wrap=True)
 
 
 def _list_diagnostics(console: Console) -> None:

@@ -1,10 +1,13 @@
 """`load("mnist")`: training, validation and test images with their labels, as NumPy arrays.
 
 `load_from(settings)` is the same under harder conditions: fewer training images, unbalanced classes, wrong labels.
+`dataset(train, test)` makes one of your own arrays, `load("path/to/mine.py:make")` of those that your function gives.
 """
 
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64, UInt8
@@ -14,6 +17,8 @@ from lab.conditions import imbalanced, pair_noise, shuffled, subset, symmetric_n
 from lab.errors import InputError, unknown
 from lab.published import PUBLISHED
 from lab.settings import DataSettings
+from lab.userdata import checked_parts, parts_from_file
+from lab.userfile import is_own
 
 DATASETS = tuple(PUBLISHED)
 # Fixed for good: a new one would be another dataset. (Section 4.2.5 asks our question.) All networks of all runs thus
@@ -56,6 +61,9 @@ class Dataset:
     """A dataset in three parts. Choose on validation, report on test."""
 
     name: str
+    """As `load` knows it."""
+    title: str
+    """As captions have it."""
     source: str
     detail: str
     classes: tuple[str, ...]
@@ -69,7 +77,7 @@ class Dataset:
     def description(self) -> str:
         """One line for captions: which dataset, from where, how many, what was done to the training part."""
         parts = (
-            f"{PUBLISHED[self.name].title}, {self.source}: {len(self.train):,} train / "
+            f"{self.title}, {self.source}: {len(self.train):,} train / "
             f"{len(self.validation):,} validation / {len(self.test):,} test"
         )
         return "; ".join((parts, *self.conditions))
@@ -86,6 +94,9 @@ def load(
 ) -> Dataset:
     """A dataset by name, with one tenth of its training examples set apart for validation.
 
+    "path/to/mine.py:make" names a function in a file of your own, which gives (images, labels) for training and for
+    test, with another pair for validation in between if you wish: `dataset` says what they may be.
+
     The switches are those of the book's load_mnist, but what comes by default is raw: images uint8
     [n, 784] in 0..255, labels int32 [n]. normalize: float32 in [0, 1]. flatten=False: [n, 1, 28, 28].
     one_hot_label: float32 [n, 10].
@@ -93,13 +104,20 @@ def load(
     Where it comes from: `sources.find`. The trap: without the full data this is a sample of it; `source`
     and `description` say so, and `detail` says why. With sample=True it is that even where all of it is to be had.
 
-    Raises: InputError if the name is not in `DATASETS`, or if both the sample and a folder are asked for; DataError if
-      there is no data or it is wrong.
+    Raises: InputError if the name is not in `DATASETS`, if both the sample and a folder are asked for, or either or a
+      switch for data of your own; DataError if there is no data or it is wrong.
 
     >>> mnist = load("mnist")
     >>> mnist.train.images.shape[1:], mnist.train.labels.dtype, mnist.classes[:3]
     ((784,), dtype('int32'), ('0', '1', '2'))
     """
+    if is_own(name):
+        if sample or data_dir is not None or normalize or not flatten or one_hot_label:
+            raise InputError(
+                f"{name} gives arrays as they are to be used: --sample (sample), --data-dir (data_dir), normalize, "
+                "flatten and one_hot_label are for the published datasets. Leave them out."
+            )
+        return _from_file(name)
     if name not in PUBLISHED:
         raise unknown("dataset", name, DATASETS, see="python -m lab list datasets")
     if sample and data_dir is not None:
@@ -112,12 +130,10 @@ def load(
             images = images.astype(np.float32) / np.float32(255)
         return Split(images, np.eye(10, dtype=np.float32)[labels] if one_hot_label else labels.astype(np.int32))
 
-    order = shuffled(len(digits.train_labels), seed=_SPLIT_SEED)
-    cut = len(order) // 10
-    # Sorted: within each part the published order stays.
-    validation, train = np.sort(order[:cut]), np.sort(order[cut:])
+    train, validation = _set_apart(len(digits.train_labels))
     return Dataset(
         name=name,
+        title=PUBLISHED[name].title,
         source=digits.source,
         detail=digits.detail,
         classes=PUBLISHED[name].classes,
@@ -125,6 +141,66 @@ def load(
         validation=split(digits.train_images[validation], digits.train_labels[validation]),
         test=split(digits.test_images, digits.test_labels),
     )
+
+
+def dataset(
+    train: Any,
+    test: Any,
+    *,
+    validation: Any = None,
+    title: str = "own data",
+    source: str = "given as arrays",
+) -> Dataset:
+    """A dataset of your own arrays, for every function that takes one; pixels are flattened, real numbers float32.
+
+    Each part is a pair (images, labels). Images [n, ...] are bytes 0..255 (uint8) or real numbers, which networks are
+    given as they are; labels are class numbers from 0 on, [n] or [n, 1], or one-hot rows [n, classes]. Without
+    `validation` one tenth of the training examples is set apart, as `load` does it.
+
+    Raises: InputError if a part is not that, the parts do not fit one another, or a class has no training image.
+
+    >>> pixels, labels = np.zeros((20, 4, 4), np.uint8), np.arange(20) % 3
+    >>> dataset((pixels, labels), (pixels[:6], labels[:6])).description
+    'own data, given as arrays: 18 train / 2 validation / 6 test'
+    """
+    checked = checked_parts(train, validation, test)
+    parts = {name: Split(*pair) for name, pair in checked.items()}
+    if validation is None:
+        kept, apart = _set_apart(len(parts["training"]))
+        if not len(apart):
+            raise InputError(f"a tenth of {len(kept)} training examples is none to validate on: give some apart.")
+        parts |= {"validation": _rows(parts["training"], apart), "training": _rows(parts["training"], kept)}
+    images, labels = checked["training"]
+    classes = int(labels.max()) + 1
+    return Dataset(
+        name=title,
+        title=title,
+        source=source,
+        detail=f"{images.shape[1]} pixels, {classes} classes",
+        classes=tuple(str(number) for number in range(classes)),
+        train=parts["training"],
+        validation=parts["validation"],
+        test=parts["test"],
+    )
+
+
+def _from_file(text: str) -> Dataset:
+    """The dataset that a function in a user's file gives."""
+    train, validation, test = parts_from_file(text)
+    file, _, title = text.rpartition(":")
+    try:
+        found = dataset(train, test, validation=validation, title=title, source=f"from {Path(file).name}")
+    except InputError as error:
+        raise InputError(f"{text}: {error}") from error
+    return replace(found, name=text)
+
+
+def _set_apart(count: int) -> tuple[Int64[np.ndarray, " train"], Int64[np.ndarray, " validation"]]:
+    """Which of so many training examples stay, and which tenth is for validation."""
+    order = shuffled(count, seed=_SPLIT_SEED)
+    cut = len(order) // 10
+    # Sorted: within each part the published order stays.
+    return np.sort(order[cut:]), np.sort(order[:cut])
 
 
 def load_from(settings: DataSettings) -> Dataset:

@@ -6,18 +6,20 @@ from pathlib import Path
 
 from rich.table import Table
 
+from lab.data import load_from
 from lab.environment import describe
-from lab.errors import unknown
+from lab.errors import InputError, unknown
 from lab.machine import programs_folder
 from lab.published import PUBLISHED
 from lab.settings import DoctorSettings
 from lab.sources import availability
+from lab.userfile import is_own
 
 
 def examine(settings: DoctorSettings) -> tuple[Table, list[str]]:
     """A table of what was found, and a list of complaints (empty if all is well)."""
     dataset, data_dir = settings.data.dataset, settings.data.data_dir
-    if dataset not in PUBLISHED:
+    if dataset not in PUBLISHED and not is_own(dataset):
         raise unknown("dataset", dataset, PUBLISHED, see="python -m lab list datasets")
     found, complaints = describe(precision="highest"), []
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
@@ -33,13 +35,19 @@ def examine(settings: DoctorSettings) -> tuple[Table, list[str]]:
     programs = programs_folder()
     table.add_row("compiled", f"{len(list(programs.glob('*-cache')))} programs are kept in {programs}")
     table.add_row("precision", ", ".join(f"{key} {value}" for key, value in found["precision"].items()))
-    sources = availability(PUBLISHED[dataset], data_dir)
-    for source in sources:
-        table.add_row(f"{dataset}: {source.source}", f"{'yes' if source.available else 'no'}: {source.reason}")
-    if data_dir is not None and not sources[0].available:
-        complaints.append(sources[0].reason)
-    if not any(source.available for source in sources):
-        complaints.append(f"no source has {dataset}: give the folder of its four files with --data-dir.")
+    if is_own(dataset):
+        try:
+            table.add_row(dataset, load_from(settings.data).description)
+        except InputError as error:
+            complaints.append(str(error))
+    else:
+        sources = availability(PUBLISHED[dataset], data_dir)
+        for source in sources:
+            table.add_row(f"{dataset}: {source.source}", f"{'yes' if source.available else 'no'}: {source.reason}")
+        if data_dir is not None and not sources[0].available:
+            complaints.append(sources[0].reason)
+        if not any(source.available for source in sources):
+            complaints.append(f"no source has {dataset}: give the folder of its four files with --data-dir.")
     return table, complaints + _unwritable(settings.out)
 
 

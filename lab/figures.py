@@ -64,7 +64,7 @@ def staircase(results: "xarray.Dataset") -> alt.VConcatChart:
         for quantity in ("value", "slope")
     ]
     note = (
-        f"The first network, {stage}, and {results.attrs['line_examples']} of its digits; the weight on "
+        f"The first network, {stage}, and {results.attrs['line_examples']} of its images; the weight on "
         "which cross entropy depends most is moved, all others stand still (dashed: where it is). Smoothed: "
         "expected_error T=0.1. Below: slopes, differences of neighbouring points; the needles of the error grow "
         "without end as the points move together, and are cut here."
@@ -177,7 +177,7 @@ def gains(results: "xarray.Dataset") -> alt.FacetChart:
     panel = charts.gains(legend.keys(results), [str(title) for title in table["title"].values])
     note = (
         "Dots: points of accuracy that a step along the gradient gains on "
-        f"{results.attrs['held_out_examples']:,} held-out digits, its length chosen on the gradient's own; ticks: on "
+        f"{results.attrs['held_out_examples']:,} held-out images, its length chosen on the gradient's own; ticks: on "
         f"its own, flattered by that choice. {spans(results)}"
     )
     chart = _by_stage(panel, results, width=210, height=20 * table.sizes["objective"], columns=4)
@@ -213,7 +213,7 @@ def weights(results: "xarray.Dataset") -> alt.FacetChart:
     note = (
         "The non-negative weight w(m) over the soft margin m whose gradient points best where smoothed held-out "
         "accuracy rises, and cross entropy's 1 - p; scaled to a gradient of norm 1. The best one is fitted to those "
-        f"same digits, and is rougher than the truth. {intervals(results)}"
+        f"same images, and is rougher than the truth. {intervals(results)}"
     )
     chart = _by_stage(charts.node_weights(), results, width=260, height=170, columns=4)
     chart = chart.resolve_scale(x="independent", y="independent")

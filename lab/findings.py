@@ -132,7 +132,7 @@ def _wrong_answers(results: "xarray.Dataset") -> Finding:
         claim = "Who looks more at the wrong answers? These networks cannot tell."
     return Finding(
         claim,
-        f"{_stage(results, stage).capitalize()}, {share(loss).text(0)} % of cross entropy's pull comes from digits "
+        f"{_stage(results, stage).capitalize()}, {share(loss).text(0)} % of cross entropy's pull comes from images "
         f"read wrongly, {share(smoothed).text(0)} % of expected error's (T = 1); the difference is "
         f"{difference.text(0)} points, paired by network.",
     )

@@ -135,7 +135,7 @@ def weights(results: "xarray.Dataset") -> str:
     return (
         f"{_capital(legend.stage_titles(results)[stage])} cross entropy's step has cosine {_interval(loss, 2)} with "
         f"the way that held-out accuracy rises; the best weight over the margin reaches {_interval(best, 2)} on the "
-        "digits it was fitted to."
+        "images it was fitted to."
     )
 
 

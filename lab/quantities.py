@@ -290,7 +290,7 @@ COLUMNS = (
         {},
         100,
         "+.1f",
-        "Points of held-out accuracy that it gains more than cross entropy's gradient, digit by digit.",
+        "Points of held-out accuracy that it gains more than cross entropy's gradient, image by image.",
     ),
     Column("align", "alignment", {}),
     Column("S/N", "signal_to_noise", {}, digits=".2g", least=0.0),

@@ -85,7 +85,7 @@ def answer(results: "xarray.Dataset") -> list[str]:
     best = 100 * results["test_accuracy"].sel(objective=places[0].objective).values
     accuracy = mean_interval(best, among=len(places), within=(0.0, 100.0))
     chosen = f"for the best of {len(places)}; " if others and n > 1 else ""
-    said = [f"{places[0].title} reads most test digits rightly: {accuracy.text(1)} % ({chosen}n = {n})."]
+    said = [f"{places[0].title} reads most test images rightly: {accuracy.text(1)} % ({chosen}n = {n})."]
     if n < 2:
         return [*said, "One network of each cannot tell an objective from chance: add --seeds."]
     better = [place for place in others if place.verdict == "better"]

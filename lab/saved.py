@@ -13,7 +13,7 @@ from lab.errors import InputError
 from lab.networks import Network, lenet5, mlp
 from lab.runs import NETWORK, Run
 from lab.settings import TrainingSettings
-from lab.userfile import described, failure, from_user_file
+from lab.userfile import described, failure, from_user_file, is_own
 
 FORMS = "mlp:100,100, mlp:50:sigmoid, lenet5 or path/to/mine.py:make"
 
@@ -32,7 +32,7 @@ def network_of(text: str, data: Dataset) -> Network:
     Raises: InputError if there is no such network, or one of the user's own is not what it should be.
     """
     pixels, classes = data.train.images.shape[1], len(data.classes)
-    if ".py:" in text:
+    if is_own(text):
         return own_network(text, pixels=pixels, classes=classes)
     kind, *rest = text.split(":")
     if kind == "lenet5" and not rest:
@@ -107,7 +107,7 @@ def load_network(path: Path, text: str, data: Dataset) -> Saved:
         config = run.config()
         if (trained_on := config.get("data", {}).get("dataset", data.name)) != data.name:
             raise InputError(f"{path} was trained on {trained_on}, not on {data.name}; add --dataset {trained_on}.")
-        if ".py:" not in text:
+        if not is_own(text):
             known = {one.name for one in fields(TrainingSettings)}
             training = TrainingSettings(**{key: x for key, x in config.get("training", {}).items() if key in known})
             text = training.network

@@ -68,7 +68,7 @@ class DataSettings:
     """Which digits, and what is done to the training part of them."""
 
     dataset: str = "mnist"
-    """mnist, fashion_mnist or kmnist"""
+    """mnist, fashion_mnist, kmnist, or your own: path/to/mine.py:make"""
     data_dir: Path | None = None
     """folder with the four IDX files (gz or raw); without it: a prepared TFDS folder, download, embedded sample"""
     sample: bool = False

@@ -31,24 +31,24 @@ class Part(NamedTuple):
 
 TITLE = "We want accuracy. Why train on a loss?"
 
-QUESTION = """<p>We judge a network by its accuracy: the share of digits it reads rightly. Chapter 4 trains
+QUESTION = """<p>We judge a network by its accuracy: the share of images it reads rightly. Chapter 4 trains
 it on something else, a loss, and gives the reason in one sentence: the derivative of accuracy with respect
 to a weight is 0 almost everywhere, so gradient descent would stand still.</p>
 <p>This page makes that sentence visible, in networks that were trained for it, and then asks what the
 chapter leaves open. If accuracy is smoothed a little, so that its steps become slopes, would that do in
 place of a loss?</p>"""
 
-STAIRCASE = """<p>Take one network and {digits} digits. Move a single weight to and fro, leave all the
+STAIRCASE = """<p>Take one network and {images} images. Move a single weight to and fro, leave all the
 others alone, and write down what happens. The error (1 &minus; accuracy) can only change when some
-digit&rsquo;s answer flips, so it is a staircase: level, then a jump. Cross entropy notices how sure the
-network is of every digit, so it bends without a break.</p>
+image&rsquo;s answer flips, so it is a staircase: level, then a jump. Cross entropy notices how sure the
+network is of every image, so it bends without a break.</p>
 <p>The lower pictures are the slopes, which is what gradient descent is told. The error&rsquo;s is 0 and
 then a needle; neither says where to go. The thin orange line is the error with its steps smoothed, about
 which more below.</p>"""
 
 DIFFERENCES = """<p>Perhaps a derivative is too strict, and one should simply try a step <i>h</i> each way,
 as the chapter does with numerical differentiation? For a loss this works: from large steps to small ones
-the quotient settles on the gradient. For accuracy no <i>h</i> is right. Small steps meet no flipping digit
+the quotient settles on the gradient. For accuracy no <i>h</i> is right. Small steps meet no flipping image
 and find exactly 0; large ones find something, and no longer anything about the place where the weight
 stands.</p>"""
 
@@ -57,28 +57,28 @@ the slope is, measured in logits, is called the temperature <i>T</i>: cold is cl
 is blurred. For two objectives at the same weights one can ask whether they want to go the same way. The
 cosine answers: 1 is the same direction, 0 is at right angles.</p>"""
 
-MARGINS = """<p>Why do they disagree? Because they look at different digits. A digit&rsquo;s margin is the
+MARGINS = """<p>Why do they disagree? Because they look at different images. An image&rsquo;s margin is the
 lead of its true class over the strongest rival: negative where the answer is wrong, large where it is sure
-and right. Grey shows where the digits are. The coloured line shows where an objective&rsquo;s pull comes
-from: the weight of a digit is how hard it pulls on its own true logit.</p>
+and right. Grey shows where the images are. The coloured line shows where an objective&rsquo;s pull comes
+from: the weight of an image is how hard it pulls on its own true logit.</p>
 <p>Choose an objective, move the temperature, change the stage. Cross entropy at <i>T</i> = 1 stays as the
 blue line to compare with.</p>"""
 
-TEMPERATURES = """<p>Between too cold and too warm, which? A cold objective looks only at digits close to
+TEMPERATURES = """<p>Between too cold and too warm, which? A cold objective looks only at images close to
 the boundary: as training clears them away, fewer and fewer are left to carry the gradient. A warm one
 listens to everybody, and then its direction is another question&rsquo;s answer. A gradient is called dead
 when it is exactly 0, or so small that float32 cannot tell the weights before a step from those after.</p>"""
 
 USABLE = """<p>Direction and support are means. The end is accuracy itself: follow each gradient in a straight
-line, as far as is best, and count how many more digits are read rightly. The length of the step is chosen
-on the digits that the gradient was taken from, so the gain there is flattered (the small ticks). The dots
-are the gain of the same step on digits that neither the gradient nor its length has seen.</p>
+line, as far as is best, and count how many more images are read rightly. The length of the step is chosen
+on the images that the gradient was taken from, so the gain there is flattered (the small ticks). The dots
+are the gain of the same step on images that neither the gradient nor its length has seen.</p>
 <p>And if one could choose any weight over the margin? The last picture shows the one whose gradient points
 best where held-out accuracy rises, beside cross entropy&rsquo;s. Where the two part, cross entropy spends
-its pull on digits that accuracy does not ask for.</p>"""
+its pull on images that accuracy does not ask for.</p>"""
 
 RACE = """<p>A gradient is a means, and a network is the end. So let objectives train networks of their own, from
-the same starts and on the same mini-batches: {recipe}. How many of the test digits do their networks read
+the same starts and on the same mini-batches: {recipe}. How many of the test images do their networks read
 rightly?</p>
 <p>These networks are young: for longer training, and for more objectives and temperatures, there is
 <code>python -m lab sweep</code>.</p>"""
@@ -102,13 +102,13 @@ def _glossary(results: "xarray.Dataset") -> dict[str, str]:
 
 def parts(results: "xarray.Dataset") -> list[Part]:
     """The page from top to bottom, up to its methods."""
-    digits = f"{int(results.attrs['line_examples'])} of its training"
+    images = f"{int(results.attrs['line_examples'])} of its training"
     race = raced(results)
     return [
         Part("What we want, and what we train on", QUESTION),
         Part(
             "One weight, moved",
-            STAIRCASE.format(digits=digits),
+            STAIRCASE.format(images=images),
             _figure(
                 headlines.staircase(results),
                 boxes(
@@ -169,7 +169,7 @@ def parts(results: "xarray.Dataset") -> list[Part]:
             _figure(
                 headlines.gains(results),
                 boxes(["gains"]),
-                f"Dots: gain on {int(results.attrs['held_out_examples']):,} held-out digits; ticks: on the "
+                f"Dots: gain on {int(results.attrs['held_out_examples']):,} held-out images; ticks: on the "
                 f"gradient&rsquo;s own. {spans(results)}",
                 results,
             )

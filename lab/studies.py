@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rich.console import Console
 
 from lab.console import progress
-from lab.data import Dataset, load_from
+from lab.data import DATASETS, Dataset, load_from
 from lab.environment import describe
+from lab.errors import InputError
 from lab.figures import draw
 from lab.pictures import Picture, declare
 from lab.report import write_report
 from lab.runs import begun_with, lasting_run, resumed_run
 from lab.settings import StudySettings, restored
+from lab.userfile import is_own
 
 if TYPE_CHECKING:
     import xarray
@@ -41,6 +43,7 @@ def study(
     steps: Callable[[S, Dataset], int] = lambda settings, data: 1,
     over: str = "seed",
     parts: Callable[[S], Sequence[Any]] | None = None,
+    own_data: bool = False,
 ) -> "xarray.Dataset":
     """Asks the question, keeps what was found in a run's folder, draws it and prints the answer; gives the results.
 
@@ -50,9 +53,11 @@ def study(
     are put together along the axis `over`. Parts are the seeds unless `parts` names others. What has been measured is
     kept part by part: a run that was stopped or killed goes on with `settings.resume`. `coordinates` are the places
     along the axes; `steps` is how often a part calls `advance(1)`, for the time that is left. `answer` and `pictures`
-    see the results only, so that all that is said is computed from what is kept.
+    see the results only, so that all that is said is computed from what is kept. `own_data` says that it may be asked
+    of a user's own data as well: of other than 28 x 28 pixels as bytes, in other than ten classes.
 
-    Raises: InputError if the run to be resumed is none of this study, or was begun with other settings.
+    Raises: InputError if the run to be resumed is none of this study or was begun with other settings, or for a user's
+      own data, unless it may be asked of those.
     """
     import xarray
 
@@ -62,6 +67,11 @@ def study(
         # What the run was begun with, and what is given now: if that differs it is refused below.
         begun = restored(type(settings), begun_with(resume, name))
         settings = replace(_given(settings, type(settings)(), begun), resume=None)
+    if is_own(settings.data.dataset) and not own_data:
+        raise InputError(
+            f"{name} is asked of images of 28 x 28 pixels in ten classes: --dataset must be {', '.join(DATASETS)}; got "
+            f"{settings.data.dataset}. Of your own data ask python -m lab compare, train or sweep."
+        )
     data = load_from(settings.data)
     console.print(f"{data.description} ({data.detail})", markup=False)
     all_parts = list(parts(settings) if parts else settings.seed_range)

@@ -18,6 +18,11 @@ _TRACED = (
 )
 
 
+def is_own(text: str) -> bool:
+    """Whether a text names something in a user's file, as in path/to/mine.py:name."""
+    return ".py:" in text
+
+
 def from_user_file(path: Path, name: str, *, what: str) -> Any:
     """What is called `name` in a user's file, which is run for it; `what` says in messages what it should be.
 

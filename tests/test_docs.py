@@ -57,7 +57,7 @@ def small(command):
 
 def write_mine(folder, page):
     """mine.py, as the guides have it."""
-    whose = page if page == "howto/network.md" else "howto/objective.md"
+    whose = page if page in ("howto/network.md", "howto/data.md") else "howto/objective.md"
     (folder / "mine.py").write_text(blocks(PAGES[whose])[0])
 
 

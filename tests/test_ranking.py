@@ -76,7 +76,7 @@ def test_the_best_comes_first_and_differences_are_paired():
 
 def test_the_answer_has_its_uncertainty():
     said = " ".join(answer(results()))
-    assert said.startswith("Better reads most test digits rightly: 9")
+    assert said.startswith("Better reads most test images rightly: 9")
     assert "Better than Cross_entropy: Better by " in said
     assert "Cross_entropy beats Worse by 5." in said or "Cross_entropy beats Worse by 4." in said
     assert "95 % interval" in said and "n = 8" in said
@@ -89,7 +89,7 @@ def test_what_is_named_of_several_has_a_wider_interval():
     alike = scipy.stats.t.interval(1 - 0.05 / 4, 7, *mean_and_error(found, "better"))  # the best of four
     said = answer(found)
     found_best = f"{best.accuracy.mean:.1f} [{alike[0]:.1f}, {alike[1]:.1f}] % (for the best of 4; n = 8)"
-    assert said[0] == f"Better reads most test digits rightly: {found_best}."
+    assert said[0] == f"Better reads most test images rightly: {found_best}."
     assert alike[0] < best.accuracy.low and alike[1] > best.accuracy.high
     low, high = -last.corrected.high, -last.corrected.low
     assert low < -last.difference.high and f"(95 % interval, corrected, {low:.1f} to {high:.1f}, n = 8)" in said[2]

@@ -12,7 +12,7 @@ import lab
 from lab.settings import StudySettings
 
 
-def asked(settings, *, measured, fail_at=None):
+def asked(settings, *, measured, fail_at=None, **options):
     """A study of what the seeds are when squared; `measured` takes note of the parts that were measured."""
 
     def measure(settings, data, seed, advance):
@@ -33,6 +33,7 @@ def asked(settings, *, measured, fail_at=None):
             lab.Picture("squares", "They grow.", "square", "square", "power", "power", note="Of the seeds.")
         ],
         method=lambda settings: "Multiplied.",
+        **options,
     )
 
 
