@@ -15,10 +15,11 @@ from lab.settings import TrainSettings
 
 def settings(*, epochs=2, seeds=1, seed=0, objective="cross_entropy", subset=1200, data=None, **options):
     """120 steps an epoch: chunks end at the steps 100, 120, 220 and 240, epochs at 120 and 240."""
-    training = {name: options.pop(name) for name in ("optimiser", "learning_rate", "weight_decay") if name in options}
+    names = ("network", "optimiser", "learning_rate", "weight_decay")
+    training = {"network": "mlp:8"} | {name: options.pop(name) for name in names if name in options}
     return TrainSettings(
         data=data or lab.DataSettings(subset=subset),
-        training=lab.TrainingSettings(network="mlp:8", batch_size=10, **training),
+        training=lab.TrainingSettings(batch_size=10, **training),
         objective=objective,
         epochs=epochs,
         seeds=seeds,
@@ -58,6 +59,13 @@ def stopped(given, root, *, chunks, step):
 
 
 class TestStopping:
+    def test_stopped_in_the_last_chunk_it_is_done(self):
+        done = []
+        learnt(settings(epochs=1), progress=collector(done))
+        chunks, done = len(done), []
+        results, _ = learnt(settings(epochs=1), progress=collector(done), stop=lambda: len(done) >= chunks)
+        assert np.isfinite(results["accuracy"].sel(split="test")).all()
+
     @pytest.mark.parametrize(
         ("optimiser", "seeds"),
         [
@@ -128,6 +136,21 @@ def falling(logits, labels):
     return -jnp.log(0.5 - p)
 """
 
+ODD = """
+import jax
+import jax.numpy as jnp
+import lab
+
+def make():
+    usual = lab.mlp([8], activation="relu")
+
+    def init(key):
+        large = jnp.where(jax.random.uniform(key) > LIMIT, 1e30, 1.0)
+        return jax.tree.map(lambda leaf: large * leaf, usual.init(key))
+
+    return lab.Network("odd", init, usual.apply)
+"""
+
 
 class TestDiverging:
     def test_the_message_says_all_there_is_to_know(self, tmp_path):
@@ -145,6 +168,16 @@ class TestDiverging:
         ):
             assert words in said
         assert (run.path / "checkpoint-0000000000.npz").exists()
+
+    def test_of_several_networks_the_one_that_diverged_is_named(self, tmp_path):
+        """The second of three starts with weights of 1e30: of their draws its own is the largest."""
+        mine, keys = tmp_path / "mine.py", jax.vmap(jax.random.key)(np.arange(20))
+        draws = np.asarray(jax.vmap(lambda key: jax.random.uniform(jax.random.split(key)[0]))(keys))
+        seed = next(seed for seed in range(18) if np.argmax(draws[seed : seed + 3]) == 1)
+        mine.write_text(ODD.replace("LIMIT", str(np.sort(draws[seed : seed + 3])[1:].mean())))
+        with pytest.raises(FloatingPointError) as caught:
+            learnt(settings(network=f"{mine}:make", seeds=3, seed=seed, epochs=1))
+        assert caught.value.__notes__[0] == f"It is the network of seed {seed + 1}."
 
     def test_debug_names_the_operation_and_its_place(self, tmp_path):
         mine = tmp_path / "mine.py"
