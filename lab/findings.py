@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from lab.quantities import interval
 from lab.race import raced
 from lab.ranking import answer
 from lab.statistics import Interval, mean_interval
@@ -49,8 +50,7 @@ def _race(race: "xarray.Dataset") -> Finding:
 
 
 def _over_networks(results: "xarray.Dataset", variable: str, objective: str, stage: int) -> Interval:
-    within = {"effective_examples": (0.0, float(results.attrs["examples"])), "cosine": (-1.0, 1.0)}[variable]
-    return mean_interval(results[variable].sel(objective=objective).isel(stage=stage).values, within=within)
+    return interval(results, variable, results[variable].sel(objective=objective).isel(stage=stage).values)
 
 
 def _stage(results: "xarray.Dataset", stage: int) -> str:
@@ -177,10 +177,10 @@ def _noise(results: "xarray.Dataset") -> Finding:
         size for size in results["batch_size"].values if np.isfinite(last["batch_cosine"].sel(batch_size=size)).any()
     ]
     kept = {
-        int(size): mean_interval(last["batch_cosine"].sel(batch_size=size).values, within=(-1.0, 1.0)) for size in sizes
+        int(size): interval(results, "batch_cosine", last["batch_cosine"].sel(batch_size=size).values) for size in sizes
     }
     largest = kept[max(kept)]
-    noise = mean_interval(last["noise_scale"].values, within=(0.0, float("inf")))
+    noise = interval(results, "noise_scale", last["noise_scale"].values)
     scale = f" Its noise scale is {noise.text(0)} examples (n = {noise.n})." if noise.n else ""
     return Finding(
         "A mini-batch keeps the direction."

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lab import legend, series
+from lab.quantities import interval
 from lab.statistics import Interval, mean_interval
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def cosines(results: "xarray.Dataset") -> str:
     last = legend.in_table(results).isel(stage=-1)
     titles = [str(title) for title in last["title"].values]
     of_loss = last["cosine"].sel(other="cross_entropy").transpose("objective", "seed").values
-    found = [mean_interval(one, among=max(len(of_loss) - 1, 1)) for one in of_loss]
+    found = [interval(results, "cosine", one, among=max(len(of_loss) - 1, 1)) for one in of_loss]
     others = [(one, title) for one, title in zip(found, titles, strict=True) if one.n and title != "cross_entropy"]
     stage = legend.stage_titles(results)[-1]
     if not others:
@@ -111,13 +112,15 @@ def gains(results: "xarray.Dataset") -> str:
     """Whose gradient raises held-out accuracy most, and whether it is better than cross entropy's."""
     stage = min(1, results.sizes["stage"] - 1)
     table = legend.in_table(results).isel(stage=stage)
-    gain = 100 * table["gain_held_out"].transpose("objective", "seed").values
+    gain = table["gain_held_out"].transpose("objective", "seed").values
     best = int(gain.mean(axis=1).argmax())
     title, when = str(table["title"].values[best]), legend.stage_titles(results)[stage]
-    said = f"{when} a step along {title}'s gradient gains {_signed(mean_interval(gain[best], among=len(gain)))} points"
+    most = interval(results, "gain_held_out", gain[best], scale=100.0, among=len(gain))
+    said = f"{when} a step along {title}'s gradient gains {_signed(most)} points"
     if str(table["objective"].values[best]) == "cross_entropy":
         return f"On average no gradient raises held-out accuracy more than cross entropy's: {said}."
-    more = mean_interval(100 * table["gain_difference"].isel(objective=best).values, among=len(gain) - 1)
+    ahead = table["gain_difference"].isel(objective=best).values
+    more = interval(results, "gain_difference", ahead, scale=100.0, among=len(gain) - 1)
     said = f"{said}, {_signed(more)} more than cross entropy's"
     if more.n < 2:
         return f"Whose gradient raises accuracy most? In this one network, {said}."
@@ -130,8 +133,8 @@ def weights(results: "xarray.Dataset") -> str:
     """How well cross entropy's gradient points where held-out accuracy rises, and how well any weight could."""
     stage = min(1, results.sizes["stage"] - 1)
     at = results.isel(stage=stage)
-    best = mean_interval(at["best_alignment"].values)
-    loss = mean_interval(at["alignment"].sel(objective="cross_entropy").values)
+    best = interval(results, "best_alignment", at["best_alignment"].values)
+    loss = interval(results, "alignment", at["alignment"].sel(objective="cross_entropy").values)
     return (
         f"{_capital(legend.stage_titles(results)[stage])} cross entropy's step has cosine {_interval(loss, 2)} with "
         f"the way that held-out accuracy rises; the best weight over the margin reaches {_interval(best, 2)} on the "
@@ -146,8 +149,9 @@ def details(results: "xarray.Dataset") -> str:
     sizes = [
         int(size) for size in at["batch_size"].values if np.isfinite(at["batch_cosine"].sel(batch_size=size)).any()
     ]
-    kept = mean_interval(at["batch_cosine"].sel(objective="cross_entropy", batch_size=sizes[-1]).values)
-    scale = mean_interval(at["noise_scale"].sel(objective="cross_entropy").values)
+    loss = at.sel(objective="cross_entropy")
+    kept = interval(results, "batch_cosine", loss["batch_cosine"].sel(batch_size=sizes[-1]).values)
+    scale = interval(results, "noise_scale", loss["noise_scale"].values)
     needed = f"; its noise scale is {scale.mean:,.0f} examples (n = {scale.n})" if scale.n else ""
     return (
         f"{_capital(legend.stage_titles(results)[stage])} a mini-batch of {sizes[-1]} points where all "

@@ -4,7 +4,14 @@ The results carry these as attributes; the tables, the pictures and the page tak
 """
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from lab.statistics import Interval, mean_interval
+
+if TYPE_CHECKING:
+    import xarray
 
 
 class Quantity(NamedTuple):
@@ -14,10 +21,12 @@ class Quantity(NamedTuple):
     unit: str  # of the number, "" where it has none
     axes: tuple[str, ...]
     reading: str  # one sentence
+    within: tuple[float, float | None] = (-math.inf, math.inf)  # what is possible; None: all examples there are
 
 
 _PER = ("objective",)
 _PAIR = ("objective", "other")
+_POSITIVE, _SHARE, _COSINE, _CHANGE, _EXAMPLES = (0.0, math.inf), (0.0, 1.0), (-1.0, 1.0), (-1.0, 1.0), (0.0, None)
 
 QUANTITIES: dict[str, Quantity] = {
     # The gradient itself.
@@ -27,12 +36,14 @@ QUANTITIES: dict[str, Quantity] = {
         "objective per unit of weight",
         _PER,
         "How steep: 0 means that gradient descent stands still; across objectives it is a matter of the learning rate.",
+        within=_POSITIVE,
     ),
     "layer_norm": Quantity(
         "gradient norm by layer",
         "objective per unit of weight",
         (*_PER, "layer"),
         "Which layer is asked to change; the squares add up to that of the gradient norm.",
+        within=_POSITIVE,
     ),
     "dead": Quantity(
         "dead",
@@ -42,16 +53,25 @@ QUANTITIES: dict[str, Quantity] = {
     ),
     # Where it points.
     "cosine": Quantity(
-        "cosine", "", _PAIR, "1 is the same direction, 0 has nothing to do with it, -1 is opposite; undefined with 0."
+        "cosine",
+        "",
+        _PAIR,
+        "1 is the same direction, 0 has nothing to do with it, -1 is opposite; undefined with 0.",
+        within=_COSINE,
     ),
     "angle": Quantity(
-        "angle", "degrees", _PAIR, "The angle of that cosine: 90 degrees is as far as two random directions are."
+        "angle",
+        "degrees",
+        _PAIR,
+        "The angle of that cosine: 90 degrees is as far as two random directions are.",
+        within=(0.0, 180.0),
     ),
     "norm_ratio": Quantity(
         "norm ratio",
         "",
         _PAIR,
         "By how much the first gradient is longer: divide the learning rate by it for steps of one length.",
+        within=_POSITIVE,
     ),
     "projection": Quantity(
         "projection",
@@ -65,12 +85,14 @@ QUANTITIES: dict[str, Quantity] = {
         "share of weights",
         _PAIR,
         "Of the weights that both would move, how many go the same way: 0.5 is chance.",
+        within=_SHARE,
     ),
     "explained_share": Quantity(
         "explained share",
         "share of the squared gradient",
         _PER,
         "How much of the gradient the chapter's losses together could make up; the rest is something they do not see.",
+        within=_SHARE,
     ),
     # Whose it is.
     "effective_examples": Quantity(
@@ -78,42 +100,56 @@ QUANTITIES: dict[str, Quantity] = {
         "examples",
         _PER,
         "How many examples carry the gradient: if few, most mini-batches say nothing.",
+        within=_EXAMPLES,
     ),
     "effective_examples_law": Quantity(
         "effective examples, by law",
         "examples",
         _PER,
         "n f(0) T / R, what a kernel of width T catches of margins with density f(0); a wide one catches fewer.",
+        within=_EXAMPLES,
     ),
     "participation_ratio": Quantity(
         "participation ratio",
         "examples",
         _PER,
         "How many examples carry the squared gradient: far below the effective examples, a few heavy ones rule.",
+        within=_EXAMPLES,
     ),
     "vanishing_share": Quantity(
-        "vanishing share", "share of examples", _PER, "Examples that pull with less than 1 % of the strongest."
+        "vanishing share",
+        "share of examples",
+        _PER,
+        "Examples that pull with less than 1 % of the strongest.",
+        within=_SHARE,
     ),
     "dead_share": Quantity(
         "dead share",
         "share of examples",
         _PER,
         "Examples whose own gradient is exactly 0: nothing is learnt from them.",
+        within=_SHARE,
     ),
     "wrong_way_share": Quantity(
         "wrong-way share",
         "share of examples",
         _PER,
         "Examples whose true logit is pushed down: 0 for every sensible function of a margin.",
+        within=_SHARE,
     ),
     "margin_direction_share": Quantity(
         "margin-direction share",
         "share of the squared logit gradient",
         _PER,
         "1 for every function of the soft margin at T = 1; what is missing is spent on the order of the rivals.",
+        within=_SHARE,
     ),
     "weight_by_margin": Quantity(
-        "weight by margin", "share of sum |w|", (*_PER, "bin"), "Where on the margin axis the pull comes from."
+        "weight by margin",
+        "share of sum |w|",
+        (*_PER, "bin"),
+        "Where on the margin axis the pull comes from.",
+        within=_SHARE,
     ),
     "weight_quantile": Quantity(
         "weight quantiles",
@@ -127,12 +163,14 @@ QUANTITIES: dict[str, Quantity] = {
         "",
         _PER,
         "|g|^2 over the variance of single examples' gradients: 0.01 means that 100 examples are half noise.",
+        within=_POSITIVE,
     ),
     "certain_share": Quantity(
         "certain share",
         "share of weights",
         _PER,
         "Weights whose slope is more than two standard errors from 0: 0.05 is what chance alone gives.",
+        within=_SHARE,
     ),
     "noise_scale": Quantity(
         "noise scale",
@@ -140,15 +178,21 @@ QUANTITIES: dict[str, Quantity] = {
         _PER,
         "The mini-batch at which signal and noise are equal: far below it a step is mostly chance, far above it "
         "examples are wasted; undefined where no signal can be told from 0.",
+        within=_POSITIVE,
     ),
     "noise_scale_error": Quantity(
-        "noise scale, standard error", "examples", _PER, "By the jackknife over the examples of one network."
+        "noise scale, standard error",
+        "examples",
+        _PER,
+        "By the jackknife over the examples of one network.",
+        within=_POSITIVE,
     ),
     "batch_cosine": Quantity(
         "mini-batch cosine",
         "",
         (*_PER, "batch_size"),
         "How well a mini-batch's gradient points where all examples' does: 1 perfectly, 0 not at all.",
+        within=_COSINE,
     ),
     # What it is good for.
     "alignment": Quantity(
@@ -156,43 +200,59 @@ QUANTITIES: dict[str, Quantity] = {
         "",
         _PER,
         "Cosine of a step along the gradient with the steepest ascent of smoothed accuracy on held-out examples.",
+        within=_COSINE,
     ),
     "best_alignment": Quantity(
         "best alignment",
         "",
         (),
         "The same for the best weight over the soft margin: no function of it can exceed this on these examples.",
+        within=_COSINE,
     ),
     "gain_length": Quantity(
         "best length",
         "units of weight",
         _PER,
         "How far to go along the gradient for most accuracy on its own examples.",
+        within=_POSITIVE,
     ),
     "gain": Quantity(
         "gain, own",
         "share of examples",
         _PER,
         "Accuracy gained by that step on the gradient's own examples: flattered, since the length was chosen there.",
+        within=_CHANGE,
     ),
-    "gain_error": Quantity("gain, own, standard error", "share of examples", _PER, "Binomial, over the examples."),
+    "gain_error": Quantity(
+        "gain, own, standard error", "share of examples", _PER, "Binomial, over the examples.", within=_POSITIVE
+    ),
     "gain_held_out": Quantity(
         "gain, held-out",
         "share of examples",
         _PER,
         "Accuracy gained by the same step on held-out examples: who has the usable gradient.",
+        within=_CHANGE,
     ),
     "gain_held_out_error": Quantity(
-        "gain, held-out, standard error", "share of examples", _PER, "Binomial, over the examples."
+        "gain, held-out, standard error",
+        "share of examples",
+        _PER,
+        "Binomial, over the examples.",
+        within=_POSITIVE,
     ),
     "gain_difference": Quantity(
         "gain over cross entropy",
         "share of examples",
         _PER,
         "The held-out gain less cross entropy's, example by example: above 0, this gradient is the better one.",
+        within=_CHANGE,
     ),
     "gain_difference_error": Quantity(
-        "gain over cross entropy, standard error", "share of examples", _PER, "Paired, over the examples."
+        "gain over cross entropy, standard error",
+        "share of examples",
+        _PER,
+        "Paired, over the examples.",
+        within=_POSITIVE,
     ),
     "predicted": Quantity(
         "predicted change", "", _PER, "The change of the objective that its gradient promises for the step."
@@ -204,15 +264,22 @@ QUANTITIES: dict[str, Quantity] = {
         "The change that comes: near the predicted one, the step is still in the gradient's reach; above 0, beyond it.",
     ),
     # The margins.
-    "examples_by_margin": Quantity("examples by margin", "share of examples", ("bin",), "Where the examples are."),
+    "examples_by_margin": Quantity(
+        "examples by margin", "share of examples", ("bin",), "Where the examples are.", within=_SHARE
+    ),
     "margin_density": Quantity(
         "margin density at 0",
         "share of examples per logit",
         (),
         "How crowded the decision boundary is: the examples that a cold smoothed accuracy can still hear.",
+        within=_POSITIVE,
     ),
     "margin_density_error": Quantity(
-        "margin density at 0, standard error", "share of examples per logit", (), "Over the examples."
+        "margin density at 0, standard error",
+        "share of examples per logit",
+        (),
+        "Over the examples.",
+        within=_POSITIVE,
     ),
     "margin_gram_error": Quantity(
         "error of the margin Gram matrix",
@@ -220,6 +287,7 @@ QUANTITIES: dict[str, Quantity] = {
         _PER,
         "How far off its cosine with cross entropy (on the hard margin: with sigmoid_margin) is when it is read off 64 "
         "nodes on the margin's axis: below 0.01 for losses and smooth kernels of width 1 or more.",
+        within=_POSITIVE,
     ),
     "best_weight": Quantity(
         "best weight",
@@ -227,39 +295,62 @@ QUANTITIES: dict[str, Quantity] = {
         ("node",),
         "The non-negative weight over the soft margin, straight between 16 nodes, whose gradient raises held-out "
         "accuracy most; fitted to those same examples, so rougher than the truth.",
+        within=_POSITIVE,
     ),
     "node_weight": Quantity(
         "cross entropy's weight",
         "",
         ("node",),
         "The same nodes under cross entropy, scaled alike: what it does instead.",
+        within=_POSITIVE,
     ),
     "node_margin": Quantity(
         "margin of the node", "logits", ("node",), "Where on the soft margin's axis each of the 64 nodes is."
     ),
     # The network, and single weights moved.
-    "batch_accuracy": Quantity("accuracy of the examples", "", (), "Of those whose gradients are compared."),
-    "train_accuracy": Quantity("training accuracy", "", (), "Over all training images."),
-    "test_accuracy": Quantity("test accuracy", "", (), "Over all test images."),
+    "batch_accuracy": Quantity(
+        "accuracy of the examples", "", (), "Of those whose gradients are compared.", within=_SHARE
+    ),
+    "train_accuracy": Quantity("training accuracy", "", (), "Over all training images.", within=_SHARE),
+    "test_accuracy": Quantity("test accuracy", "", (), "Over all test images.", within=_SHARE),
     "difference_moved_share": Quantity(
         "accuracy moved",
         "share of weights",
         ("h",),
         "Weights for which a step of h either way changes accuracy at all.",
+        within=_SHARE,
     ),
     "difference_rms": Quantity(
         "difference quotient of accuracy",
         "per unit of weight",
         ("h",),
         "Root mean square over weights: no limit as h falls.",
+        within=_POSITIVE,
     ),
     "difference_loss_deviation": Quantity(
-        "cross entropy's difference quotient off its gradient", "", ("h",), "Relative; small where h suits float32."
+        "cross entropy's difference quotient off its gradient",
+        "",
+        ("h",),
+        "Relative; small where h suits float32.",
+        within=_POSITIVE,
     ),
     "line": Quantity(
         "mean along one weight", "", ("curve", "offset"), "Each objective's mean as the steepest weight moves."
     ),
 }
+
+
+def interval(results: "xarray.Dataset", quantity: str, values: Any, *, scale: float = 1.0, among: int = 1) -> Interval:
+    """The mean of a quantity's values over networks with its interval (`mean_interval`), cut at what is possible.
+
+    >>> import xarray
+    >>> results = xarray.Dataset(attrs={"examples": 100})
+    >>> interval(results, "cosine", [0.9, 1.0, 0.8]).text(), interval(results, "effective_examples", [99, 90]).text(0)
+    ('0.90 [0.65, 1.00]', '94 [37, 100]')
+    """
+    low, high = QUANTITIES[quantity].within
+    limits = low * scale, (float(results.attrs["examples"]) if high is None else high) * scale
+    return mean_interval(scale * np.asarray(values, dtype=float), among=among, within=limits)
 
 
 class Column(NamedTuple):
@@ -271,7 +362,6 @@ class Column(NamedTuple):
     scale: float = 1.0
     digits: str = ".2f"
     note: str = ""  # in place of the quantity's own reading
-    least: float = -math.inf  # what it cannot be below: intervals are cut there
 
     @property
     def reading(self) -> str:
@@ -283,34 +373,35 @@ _WITH: dict[str, str | int] = {"other": "cross_entropy"}
 
 # What every objective is told by, the most telling first.
 COLUMNS = (
-    Column("gain", "gain_held_out", {}, 100, "+.1f", "Points of held-out accuracy that the best step along it gains."),
+    Column(
+        "gain", "gain_held_out", {}, 100.0, "+.1f", "Points of held-out accuracy that the best step along it gains."
+    ),
     Column(
         "-CE",
         "gain_difference",
         {},
-        100,
+        100.0,
         "+.1f",
         "Points of held-out accuracy that it gains more than cross entropy's gradient, image by image.",
     ),
     Column("align", "alignment", {}),
-    Column("S/N", "signal_to_noise", {}, digits=".2g", least=0.0),
-    Column("noise", "noise_scale", {}, digits=",.0f", least=0.0),
+    Column("S/N", "signal_to_noise", {}, digits=".2g"),
+    Column("noise", "noise_scale", {}, digits=",.0f"),
     Column("cos100", "batch_cosine", {"batch_size": 100}, note="Cosine of a mini-batch of 100 with all the examples."),
-    Column("n", "effective_examples", {}, digits=",.0f", least=0.0),
-    Column("PR", "participation_ratio", {}, digits=",.0f", least=0.0),
+    Column("n", "effective_examples", {}, digits=",.0f"),
+    Column("PR", "participation_ratio", {}, digits=",.0f"),
     Column(
         "sign",
         "sign_agreement",
         _WITH,
         note="Share of weights moved the same way as by cross entropy: 0.5 is chance.",
-        least=0.0,
     ),
-    Column("expl", "explained_share", {}, least=0.0),
-    Column("along", "margin_direction_share", {}, least=0.0),
-    Column("dead%", "dead_share", {}, 100, ".0f", least=0.0),
-    Column("wrong%", "wrong_way_share", {}, 100, ".0f", least=0.0),
-    Column("silent%", "vanishing_share", {}, 100, ".0f", least=0.0),
-    Column("sure%", "certain_share", {}, 100, ".0f", least=0.0),
+    Column("expl", "explained_share", {}),
+    Column("along", "margin_direction_share", {}),
+    Column("dead%", "dead_share", {}, 100.0, ".0f"),
+    Column("wrong%", "wrong_way_share", {}, 100.0, ".0f"),
+    Column("silent%", "vanishing_share", {}, 100.0, ".0f"),
+    Column("sure%", "certain_share", {}, 100.0, ".0f"),
     Column("cos10", "batch_cosine", {"batch_size": 10}, note="Cosine of a mini-batch of 10 with all the examples."),
     Column("cos1", "batch_cosine", {"batch_size": 1}, note="Cosine of a single example's gradient with all of them."),
     Column(
@@ -319,7 +410,6 @@ COLUMNS = (
         _WITH,
         digits=".0f",
         note="Degrees from cross entropy's gradient; 90 is how far chance is.",
-        least=0.0,
     ),
     Column(
         "ratio",
@@ -327,12 +417,11 @@ COLUMNS = (
         _WITH,
         digits=".2g",
         note="Its length over cross entropy's: divide the learning rate.",
-        least=0.0,
     ),
     Column("proj", "projection", _WITH, digits=".2g", note="How much of cross entropy's gradient is in it."),
-    Column("|g|", "norm", {}, digits=".2g", least=0.0),
-    Column("step", "gain_length", {}, digits=".2g", least=0.0),
-    Column("Gram", "margin_gram_error", {}, digits=".2g", least=0.0),
+    Column("|g|", "norm", {}, digits=".2g"),
+    Column("step", "gain_length", {}, digits=".2g"),
+    Column("Gram", "margin_gram_error", {}, digits=".2g"),
     Column("pred", "predicted", {}, digits=".2g"),
     Column("real", "realised", {}, digits=".2g"),
 )

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 from lab import charts, figures, grids, legend, races, series, story, tallies
 from lab.links import fitted
 from lab.page import Spec
+from lab.quantities import interval
 from lab.race import raced
-from lab.statistics import mean_interval
+from lab.statistics import Interval
 
 if TYPE_CHECKING:
     import xarray
@@ -104,10 +105,12 @@ def notes(results: "xarray.Dataset") -> dict[str, dict[str, dict[str, list[str]]
     found: dict[str, dict[str, dict[str, list[str]]]] = {stage: {} for stage in legend.stage_titles(results)}
     for i, (key, place) in enumerate(legend.places(results)):
         for s, by_key in enumerate(found.values()):
+            carriers = _said(interval(results, "effective_examples", carried[s, i]))
+            along = _said(interval(results, "cosine", cosine[s, i]), digits=2)
             by_key.setdefault(key, {})["fixed" if place is None else str(place)] = [
                 str(results["title"].values[i]),
-                f"carried by {_said(carried[s, i])} of {int(results.attrs['examples']):,} images",
-                f"cosine with cross entropy {_said(cosine[s, i], digits=2)}",
+                f"carried by {carriers} of {int(results.attrs['examples']):,} images",
+                f"cosine with cross entropy {along}",
                 *([f"dead in {dead[s, i].sum()} of {results.sizes['seed']} networks"] if dead[s, i].any() else []),
             ]
     return found
@@ -124,9 +127,8 @@ def peaks(rows: dict[str, series.Rows], temperatures: int) -> dict[str, list[flo
     return {stage: [1.05 * peak for peak in by_place] for stage, by_place in found.items()}
 
 
-def _said(values: Any, digits: int | None = None) -> str:
+def _said(found: Interval, digits: int | None = None) -> str:
     """A mean with its interval, where there is one."""
-    found = mean_interval(values)
     if not found.n:
         return "undefined"
     digits = (0 if found.mean >= 10 else 1) if digits is None else digits

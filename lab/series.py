@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Shaped
 
 from lab import legend
-from lab.quantities import COLUMNS, Column
-from lab.statistics import mean_interval
+from lab.quantities import COLUMNS, Column, interval
+from lab.statistics import Interval, mean_interval
 
 if TYPE_CHECKING:
     import xarray
@@ -25,8 +25,12 @@ SCALES = {"gain_held_out": 100.0}  # of what is drawn in percent
 
 
 def interval_of(values: Any, *, scale: float = 1.0, least: float = -math.inf, most: float = math.inf) -> dict[str, Any]:
-    """`mean`, `low`, `high` and `n` of some values: a mean over networks with its interval, as rows have it."""
-    found = mean_interval(scale * np.asarray(values, dtype=float), within=(least, most))
+    """A mean over networks with its interval, as rows have it."""
+    return in_row(mean_interval(scale * np.asarray(values, dtype=float), within=(least, most)))
+
+
+def in_row(found: Interval) -> dict[str, Any]:
+    """`mean`, `low`, `high` and `n` of an interval, rounded."""
     return {name: legend.rounded(getattr(found, name)) for name in ("mean", "low", "high")} | {"n": found.n}
 
 
@@ -47,7 +51,7 @@ def cosine_rows(results: "xarray.Dataset") -> Rows:
     return [
         {"stage": stage, "key": keys[i], "row": labels[i], "column": other, "place": j + 1}
         | {"dead": "" if alive[s, i] else said, "size": len(titles)}
-        | interval_of(cosine[s, i, j])
+        | in_row(interval(results, "cosine", cosine[s, i, j]))
         for s, stage in enumerate(legend.stage_titles(results))
         for i in range(len(titles))
         for j, other in enumerate(titles)
@@ -69,7 +73,9 @@ def temperature_rows(results: "xarray.Dataset") -> Rows:
         for s, stage in enumerate(legend.stage_titles(results)):
             row = {"stage": stage, "key": key, "temperature": temperatures[place]}
             rows += [
-                row | {"measure": name} | interval_of(arrays[name][s, i], scale=SCALES.get(name, 1.0))
+                row
+                | {"measure": name}
+                | in_row(interval(results, name, arrays[name][s, i], scale=SCALES.get(name, 1.0)))
                 for name in (*TEMPERATURE_MEASURES, "effective_examples_law")
             ]
             dead = int(arrays["dead"][s, i].sum())
@@ -77,10 +83,10 @@ def temperature_rows(results: "xarray.Dataset") -> Rows:
     return rows
 
 
-def column_values(results: "xarray.Dataset", column: Column) -> Shaped[np.ndarray, "stage objective seed"]:
-    """What stands in a column, network by network, of the table's objectives."""
-    array = legend.in_table(results)[column.quantity].sel(column.of)
-    return column.scale * array.transpose("stage", "objective", "seed").values.astype(float)
+def column_intervals(results: "xarray.Dataset", column: Column) -> list[list[Interval]]:
+    """What stands in a column: by stage and objective of the table, the mean over the networks."""
+    array = legend.in_table(results)[column.quantity].sel(column.of).transpose("stage", "objective", "seed")
+    return [[interval(results, column.quantity, one, scale=column.scale) for one in stage] for stage in array.values]
 
 
 def detail_rows(results: "xarray.Dataset") -> Rows:
@@ -88,9 +94,8 @@ def detail_rows(results: "xarray.Dataset") -> Rows:
     rows = []
     titles = [str(title) for title in legend.in_table(results)["title"].values]
     for place, column in enumerate(COLUMNS):
-        values = column_values(results, column)
-        for s, stage in enumerate(legend.stage_titles(results)):
-            found = [interval_of(one, least=column.least) for one in values[s]]
+        for stage, intervals in zip(legend.stage_titles(results), column_intervals(results, column), strict=True):
+            found = [in_row(one) for one in intervals]
             means = [one["mean"] for one in found if one["mean"] is not None]
             low, high = min(means, default=0.0), max(means, default=0.0)
             for title, one in zip(titles, found, strict=True):
@@ -108,7 +113,7 @@ def gain_rows(results: "xarray.Dataset") -> Rows:
     measures = {"gain": "own examples", "gain_held_out": "held-out examples"}
     return [
         {"stage": stage, "key": key, "title": str(title), "measure": said}
-        | interval_of(table[name].isel(stage=s, objective=i).values, scale=100.0)
+        | in_row(interval(results, name, table[name].isel(stage=s, objective=i).values, scale=100.0))
         for name, said in measures.items()
         for i, (key, title) in enumerate(zip(legend.keys(table), table["title"].values, strict=True))
         for s, stage in enumerate(legend.stage_titles(results))
@@ -132,7 +137,8 @@ def node_rows(results: "xarray.Dataset") -> Rows:
             weights = results[name].isel(stage=s).transpose("seed", "node").values.astype(float)
             curves = np.array([np.interp(grid, m, w) for m, w in zip(at, weights, strict=True)])
             rows += [
-                {"stage": stage, "curve": said, "margin": legend.rounded(float(m))} | interval_of(of)
+                {"stage": stage, "curve": said, "margin": legend.rounded(float(m))}
+                | in_row(interval(results, name, of))
                 for m, of in zip(grid, curves.T, strict=True)
             ]
     return rows
@@ -260,14 +266,14 @@ def difference_rows(results: "xarray.Dataset") -> Rows:
     `still`: weights for which accuracy's is exactly 0; `deviation`: how far cross entropy's are off its gradient.
     """
     measures = {
-        ("zero_one", "still"): 1 - results["difference_moved_share"],
-        ("cross_entropy", "deviation"): results["difference_loss_deviation"],
+        ("zero_one", "still"): (1 - results["difference_moved_share"], 100.0),
+        ("cross_entropy", "deviation"): (results["difference_loss_deviation"], math.inf),
     }
     return [
         {"stage": stage, "key": key, "measure": measure, "h": float(h)}
-        | interval_of(array.isel(stage=s).sel(h=h).values, scale=100.0)
+        | interval_of(array.isel(stage=s).sel(h=h).values, scale=100.0, least=0.0, most=most)
         for s, stage in enumerate(legend.stage_titles(results))
-        for (key, measure), array in measures.items()
+        for (key, measure), (array, most) in measures.items()
         for h in results["h"].values
     ]
 

@@ -3,7 +3,6 @@
 Written for somebody who has read chapter 4: a loss is known, and that accuracy's derivative is 0 almost everywhere.
 """
 
-import math
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,9 +12,9 @@ from lab.frame import intervals, source, spans
 from lab.markup import Style, boxes, figure, glossary, plain, radio
 from lab.markup import legend as buttons
 from lab.palette import styles
-from lab.quantities import COLUMNS, QUANTITIES
+from lab.quantities import COLUMNS, QUANTITIES, interval
 from lab.race import raced
-from lab.statistics import Interval, mean_interval
+from lab.statistics import Interval
 
 if TYPE_CHECKING:
     import xarray
@@ -260,14 +259,13 @@ def _table(results: "xarray.Dataset") -> str:
     heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in glossary)
     columns = len(glossary) + 1
     table = legend.in_table(results)
-    # Taken out of xarray once: picking single numbers from it is slow.
-    values = [(series.column_values(results, column), column.least) for column in COLUMNS]
+    found = [series.column_intervals(results, column) for column in COLUMNS]
     bodies = []
     for s, stage in enumerate(legend.stage_titles(results)):
         rows = "".join(
             _row(
                 table.isel(stage=s, objective=i),
-                [mean_interval(of[s, i], within=(least, math.inf)) for of, least in values],
+                [of[s][i] for of in found],
             )
             for i in range(table.sizes["objective"])
         )
@@ -285,8 +283,8 @@ def _row(one: "xarray.Dataset", columns: list[Interval]) -> str:
     """One objective at one stage; of each column its mean over the networks."""
     dead, n = int(one["dead"].sum()), one.sizes["seed"]
     cells = [
-        _cell(mean_interval(one["mean_value"].values)),
-        _cell(mean_interval(one["cosine"].sel(other="cross_entropy").values)),
+        _cell(interval(one, "mean_value", one["mean_value"].values)),
+        _cell(interval(one, "cosine", one["cosine"].sel(other="cross_entropy").values)),
         f"<td>{f'{dead}&nbsp;of&nbsp;{n}' if dead else '&ndash;'}</td>",
         *map(_cell, columns),
     ]
@@ -296,8 +294,8 @@ def _row(one: "xarray.Dataset", columns: list[Interval]) -> str:
 def _cell(found: Interval) -> str:
     if not found.n:
         return "<td>none</td>"
-    interval = f"<small>[{found.low:.3g}, {found.high:.3g}]</small>" if found.n > 1 else ""
-    return f"<td>{found.mean:.3g} {interval}</td>"
+    span = f"<small>[{found.low:.3g}, {found.high:.3g}]</small>" if found.n > 1 else ""
+    return f"<td>{found.mean:.3g} {span}</td>"
 
 
 def _findings(results: "xarray.Dataset") -> str:

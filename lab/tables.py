@@ -105,9 +105,9 @@ def detail_table(results: "xarray.Dataset", *, width: int) -> Table:
     table.add_column("objective", no_wrap=True)
     for column in columns:
         table.add_column(column.heading, justify="right", no_wrap=True, min_width=7)
-    values = [series.column_values(results, column)[stage] for column in columns]
+    intervals = [series.column_intervals(results, column)[stage] for column in columns]
     for i, title in enumerate(titles):
-        means = [mean_interval(of[i]).mean for of in values]
+        means = [of[i].mean for of in intervals]
         cells = ["\u2013" if mean != mean else f"{mean:{c.digits}}" for mean, c in zip(means, columns, strict=True)]
         table.add_row(title, *cells)
     return table
