@@ -687,6 +687,55 @@ def test_a_wrong_objective_is_one_clear_error(text, message):
     assert message in str(error.value)
 
 
+POSITIVE, NOT_NEGATIVE, ANY_SHARE = "(0, inf)", "[0, inf)", "(0, 1)"
+# What the papers allow, by parameter, or by objective and parameter where they differ.
+RANGES = {
+    "temperature": POSITIVE,
+    "width": POSITIVE,
+    "rival_temperature": POSITIVE,
+    "sigma": POSITIVE,
+    "delta": POSITIVE,
+    "tau": POSITIVE,
+    "guard": POSITIVE,
+    "target": POSITIVE,
+    "floor": ANY_SHARE,
+    "q": "(0, 1]",
+    "truncated_gce k": ANY_SHARE,
+    "squared_logits k": POSITIVE,
+    "smooth_topk_svm k": "[1, 10]",
+    "order": "[1, inf)",
+    "alpha": NOT_NEGATIVE,
+    "label_smoothing_ce alpha": "[0, 1)",
+    "beta": NOT_NEGATIVE,
+    "gamma": NOT_NEGATIVE,
+    "epsilon": "[-1, inf)",
+    "phuber_ce tau": "(1, inf)",
+    "t1": "[0, 1]",
+    "t2": "[1, inf)",
+    "s": "(-inf, 1)",
+}
+
+
+@pytest.mark.parametrize("definition", list(definitions()), ids=lambda definition: definition.name)
+def test_parameters_are_taken_as_far_as_they_have_a_meaning(definition):
+    """Up to an end of their range, and the end itself if it belongs to it; no further."""
+    for name, parameter in definition.parameters.items():
+        allowed = RANGES.get(f"{definition.name} {name}") or RANGES[name]
+        ends = [float(end) for end in allowed[1:-1].split(",")]
+        step = 1.0 if parameter.whole else 1e-3
+        for end, inward, belongs in zip(ends, (step, -step), (allowed[0] == "[", allowed[-1] == "]"), strict=True):
+            if math.isinf(end):
+                definition.make(**{name: math.copysign(1e6, end)})
+                continue
+            definition.make(**{name: end + inward})
+            for value, taken in ((end, belongs), (end - inward, False)):
+                if taken:
+                    definition.make(**{name: value})
+                else:
+                    with pytest.raises(lab.InputError, match=f"needs .*{name}"):
+                        definition.make(**{name: value})
+
+
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
