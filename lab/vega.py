@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import re
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,17 @@ def version() -> str:
 
 
 def svg(spec: dict[str, Any]) -> str:
-    """A chart drawn, from its specification."""
+    """A chart drawn, from its specification; the same one to the last bit, whatever was drawn before."""
     import vl_convert
 
-    return vl_convert.vegalite_to_svg(spec, vl_version=version())
+    drawn = vl_convert.vegalite_to_svg(spec, vl_version=version())
+    # Vega numbers what it clips by through all that a process draws.
+    numbers: dict[str, int] = {}
+    return re.sub(
+        r'(?<=id="clip)\d+(?=")|(?<=\(#clip)\d+(?=\))',
+        lambda found: str(numbers.setdefault(found[0], len(numbers))),
+        drawn,
+    )
 
 
 def library() -> str:

@@ -1,10 +1,25 @@
 """Vega's programs, bundled for pages and kept."""
 
+import re
+
 import pytest
 
 from lab import vega
 
 BUNDLED = "var vega = {};\rvar vegaEmbed = 'ε';\n"  # what is kept must come back as it was, byte by byte
+
+
+def test_a_chart_is_drawn_alike_each_time():
+    """One whose lines are clipped: what clips them has a name, which a second chart in the file would take as well."""
+    import altair as alt
+
+    line = (
+        alt.Chart(alt.Data(values=[{"x": 0, "y": 0}, {"x": 9, "y": 9}])).mark_line(clip=True).encode(x="x:Q", y="y:Q")
+    )
+    first, second = (vega.svg((line | line).to_dict()) for _ in range(2))
+    assert first == second
+    names, uses = (re.findall(pattern, first) for pattern in (r'id="(clip\d+)"', r"url\(#(clip\d+)\)"))
+    assert len(set(names)) == len(names) == 2 and sorted(uses) == sorted(names)
 
 
 @pytest.fixture
