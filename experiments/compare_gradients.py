@@ -30,7 +30,7 @@ def main(settings: lab.CompareSettings) -> None:
     """Compare the objectives named in this file, and those given with --objective."""
     settings = replace(settings, objective=OBJECTIVES + settings.objective, standard=False)
     data = lab.load_from(settings.data)
-    environment = lab.describe(precision=settings.precision)
+    environment = lab.describe(precision=settings.precision, data=data.identity)
 
     with lab.new_run(settings.out, "compare", settings, environment) as run:
         with lab.progress(settings.steps) as advance:

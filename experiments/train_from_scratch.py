@@ -58,9 +58,9 @@ def main(settings: Settings) -> None:
     console.print(f"{data.description} ({data.detail})", markup=False)
 
     if settings.resume:
-        opened = lab.resumed_run(settings.resume, "sweep", sweep)
+        opened = lab.resumed_run(settings.resume, "sweep", sweep, data=data.identity)
     else:
-        opened = lab.lasting_run(sweep.out, "sweep", sweep, lab.describe(precision="default"))
+        opened = lab.lasting_run(sweep.out, "sweep", sweep, lab.describe(precision="default", data=data.identity))
     with opened as run:
         with lab.interruptible() as stop, lab.progress(0, images_per_step=sweep.batch_size) as advance:
             results = lab.sweep(sweep, data, run, progress=advance, say=console.print, stop=stop)

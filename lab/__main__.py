@@ -28,7 +28,8 @@ def compare(settings: CompareSettings) -> None:
     console = Console(highlight=False)
     data = lab.load_from(settings.data)
     console.print(f"{data.description} ({data.detail})", markup=False)
-    with lab.new_run(settings.out, "compare", settings, lab.describe(precision=settings.precision)) as run:
+    environment = lab.describe(precision=settings.precision, data=data.identity)
+    with lab.new_run(settings.out, "compare", settings, environment) as run:
         with progress(settings.steps) as advance:
             results = lab.compare(settings, data, progress=advance)
         run.save_results(results)
@@ -47,7 +48,7 @@ def train(command: TrainCommand) -> None:
     data = lab.load_from(settings.data)
     console.print(f"{data.description} ({data.detail})", markup=False)
     steps, images = settings.epochs * (len(data.train) // settings.training.batch_size), settings.training.batch_size
-    with _run("train", settings, command.resume) as run:
+    with _run("train", settings, data, command.resume) as run:
         say = partial(console.print, markup=False, soft_wrap=True)
         with interruptible() as stop, progress(steps, images_per_step=images * settings.seeds) as advance:
             results, parameters = learn(settings, data, run, debug=command.debug, progress=advance, say=say, stop=stop)
@@ -66,7 +67,7 @@ def sweep(command: SweepCommand) -> None:
     settings = _settings("sweep", command)
     data = lab.load_from(settings.data)
     console.print(f"{data.description} ({data.detail})", markup=False)
-    with _run("sweep", settings, command.resume) as run:
+    with _run("sweep", settings, data, command.resume) as run:
         with interruptible() as stop, progress(0, images_per_step=settings.batch_size) as advance:
             results = lab.sweep(settings, data, run, progress=advance, say=console.print, stop=stop)
         run.save_results(results)
@@ -84,11 +85,11 @@ def _settings(kind: str, command: TrainCommand | SweepCommand) -> Any:
     return read_again(replace(command, settings=stored)).settings
 
 
-def _run(kind: str, settings: Any, resume: Path | None) -> AbstractContextManager[Run]:
+def _run(kind: str, settings: Any, data: Any, resume: Path | None) -> AbstractContextManager[Run]:
     """A new run that lasts, or the one to be resumed."""
     if resume is not None:
-        return lab.resumed_run(resume, kind, settings)
-    return lab.lasting_run(settings.out, kind, settings, lab.describe(precision="default"))
+        return lab.resumed_run(resume, kind, settings, data=data.identity)
+    return lab.lasting_run(settings.out, kind, settings, lab.describe(precision="default", data=data.identity))
 
 
 def report(run: tyro.conf.Positional[tuple[Path, ...]], out: Path | None = None, open: bool = False) -> None:

@@ -5,6 +5,7 @@
 """
 
 import os
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,15 @@ class Dataset:
             f"{len(self.validation):,} validation / {len(self.test):,} test"
         )
         return "; ".join((parts, *self.conditions))
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Its description, and a checksum of all images and labels, by which a run knows it again."""
+        checksum = 0
+        for part in (self.train, self.validation, self.test):
+            for array in (part.images, part.labels):
+                checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)
+        return {"description": self.description, "crc32": f"{checksum:08x}"}
 
 
 def load(

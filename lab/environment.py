@@ -49,8 +49,8 @@ def revision() -> dict[str, Any]:
     return {"revision": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
 
 
-def describe(*, precision: str) -> dict[str, Any]:
-    """Git revision, versions, machine, device and precision, ready for `environment.json`."""
+def describe(*, precision: str, data: dict[str, str] | None = None) -> dict[str, Any]:
+    """Git revision, versions, machine, device, precision and the identity of the data, ready for `environment.json`."""
     import jax
     import jax.numpy as jnp
 
@@ -63,4 +63,5 @@ def describe(*, precision: str) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "device": {"backend": jax.default_backend(), "kind": devices[0].device_kind, "count": len(devices)},
         "precision": {"matmul": precision, "float": str(jnp.zeros(()).dtype)},
+        "data": data,
     }

@@ -238,15 +238,23 @@ def begun_with(path: Path, kind: str) -> dict[str, Any]:
 
 
 @contextmanager
-def resumed_run(path: Path, kind: str, settings: Any, *, command: str = "") -> Iterator[Run]:
-    """The folder of a run that was stopped, to be taken up with the settings that it was begun with.
+def resumed_run(
+    path: Path, kind: str, settings: Any, *, data: dict[str, str] | None = None, command: str = ""
+) -> Iterator[Run]:
+    """The folder of a run that was stopped, to be taken up with the settings and the data that it was begun with.
 
-    Raises: InputError if it is no such run, is complete, is still going on, or was begun with other settings.
+    `data` is the identity of what the settings give now: a download, say, may have taken the place of the sample.
+
+    Raises: InputError if it is no such run, is complete, is still going on, or was begun with other settings or data.
     """
     run = Run(path)
     if changed := differing([begun_with(path, kind), _as_json(asdict(settings))]):
         said = "; ".join(f"{field}: {old!r} in the run, {new!r} now" for field, (old, new) in changed.items())
         raise InputError(f"{path} was begun with other settings ({said}). Resume it as it was, or start a new run.")
+    begun = run.environment().get("data")
+    if begun and data and begun["crc32"] != data["crc32"]:
+        then, now = (f"{one['description']} (CRC-32 {one['crc32']})" for one in (begun, data))
+        raise InputError(f"{path} was begun on other data: {then}; now: {now}. Give it the same, or start a new run.")
     with _taken_up(run, command or f"python -m lab {kind}"):
         yield run
 

@@ -280,11 +280,11 @@ def difference_rows(results: "xarray.Dataset") -> Rows:
 
 def learning_rows(results: "xarray.Dataset") -> Rows:
     """Loss and accuracy (%) of each part of the data after each epoch, where they are known: means over networks."""
-    scale = {"loss": (1.0, math.inf), "accuracy": (100.0, 100.0)}
+    limits = {"loss": (1.0, -math.inf, math.inf), "accuracy": (100.0, 0.0, 100.0)}
     rows = [
         {"measure": name, "split": str(split), "epoch": int(epoch)}
-        | interval_of(results[name].sel(split=split, epoch=epoch).values, scale=factor, least=0.0, most=most)
-        for name, (factor, most) in scale.items()
+        | interval_of(results[name].sel(split=split, epoch=epoch).values, scale=scale, least=least, most=most)
+        for name, (scale, least, most) in limits.items()
         for split in results["split"].values
         for epoch in results["epoch"].values
     ]

@@ -78,9 +78,10 @@ def study(
     each = steps(settings, data)
     again = f"python {sys.argv[0]}"
     if resume:
-        opened = resumed_run(resume, name, settings, command=again)
+        opened = resumed_run(resume, name, settings, data=data.identity, command=again)
     else:
-        opened = lasting_run(settings.out, name, settings, describe(precision="highest"), command=again)
+        environment = describe(precision="highest", data=data.identity)
+        opened = lasting_run(settings.out, name, settings, environment, command=again)
     with opened as run:
         with progress(len(all_parts) * each) as advance:
             for i, part in enumerate(all_parts):

@@ -140,9 +140,12 @@ def learning_table(results: "xarray.Dataset") -> Table:
     columns = [(str(split), name) for split in results["split"].values for name in ("loss", "accuracy")]
     for split, name in columns:
         table.add_column(f"{split}\n{name}", justify="right")
-    last = int(results["epoch"].values[-1])
+    last, within = int(results["epoch"].values[-1]), {"loss": (-math.inf, math.inf), "accuracy": (0.0, 1.0)}
     for epoch in results["epoch"].values:
-        found = [mean_interval(results[name].sel(split=split, epoch=epoch).values) for split, name in columns]
+        found = [
+            mean_interval(results[name].sel(split=split, epoch=epoch).values, within=within[name])
+            for split, name in columns
+        ]
         whole = epoch == last
         table.add_row(str(epoch), *((one.text(4) if whole else f"{one.mean:.4f}") if one.n else "" for one in found))
     return table

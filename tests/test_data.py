@@ -278,6 +278,18 @@ def test_captions_say_what_was_done(mnist: data.Dataset):
     assert under(mnist).description == mnist.description
 
 
+def test_one_pixel_or_label_more_or_less_is_another_dataset(mnist: data.Dataset):
+    began = mnist.identity
+    assert began == data.load("mnist").identity and began["description"] == mnist.description
+    found = {began["crc32"]}
+    for part in (mnist.train, mnist.validation, mnist.test):
+        part.labels[-1] += 1
+        found.add(mnist.identity["crc32"])
+        part.images[-1, -1] += 1
+        found.add(mnist.identity["crc32"])
+    assert len(found) == 7
+
+
 def test_load_from_settings(mnist: data.Dataset, tmp_path: Path):
     plain = data.load_from(DataSettings())
     np.testing.assert_array_equal(plain.train.labels, mnist.train.labels)

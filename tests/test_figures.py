@@ -8,9 +8,11 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import scipy.stats
 import vl_convert
 import xarray
 from PIL import Image
+from rich.console import Console
 
 import lab
 from lab import figures, headlines, legend, races, scenes, series
@@ -484,3 +486,27 @@ def test_strange_names_stay_text(tmp_path, comparison):
                 "stop",
             }
     assert EVIL in titles((run.figures / "margins.svg").read_text())
+
+
+def test_learning_is_shown_with_the_intervals_of_its_networks():
+    """Of an objective below 0 too; and no accuracy exceeds 1."""
+    loss = np.array([[[np.nan, -1.0]], [[np.nan, -2.0]], [[np.nan, -3.0]]])  # [seed, split, epoch]
+    accuracy = np.array([[[0.2, 0.90]], [[0.3, 0.95]], [[0.4, 1.0]]])
+    results = xarray.Dataset(
+        {"loss": (("seed", "split", "epoch"), loss), "accuracy": (("seed", "split", "epoch"), accuracy)},
+        coords={"seed": [0, 1, 2], "split": ["test"], "epoch": [0, 1]},
+        attrs={"data": "digits", "network": "784-100-10 relu", "recipe": "sgd"},
+    )
+    rows = {(row["measure"], row["epoch"]): row for row in series.learning_rows(results)}
+    assert rows.keys() == {("loss", 1), ("accuracy", 0), ("accuracy", 1)}
+    half = scipy.stats.t.ppf(0.975, 2) / np.sqrt(3)
+    of_loss, of_accuracy = rows["loss", 1], rows["accuracy", 1]
+    assert (of_loss["mean"], of_loss["low"], of_loss["high"]) == pytest.approx((-2, -2 - half, -2 + half), rel=1e-3)
+    assert (of_accuracy["mean"], of_accuracy["low"], of_accuracy["high"]) == pytest.approx(
+        (95, 95 - 5 * half, 100), rel=1e-3
+    )
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(lab.learning_table(results))
+    assert f"-2.0000 [{-2 - half:.4f}, {-2 + half:.4f}]" in captured.get()
+    assert f"0.9500 [{0.95 - 0.05 * half:.4f}, 1.0000]" in captured.get()

@@ -303,6 +303,22 @@ class TestLastingRuns:
             pass
         assert checkpoints.are_in(run.path)
 
+    def test_other_data_are_named(self, tmp_path, mnist):
+        """Say, all of MNIST where it was the sample: with the same settings, and other steps in an epoch."""
+        few = lab.under_conditions(mnist, lab.DataSettings(subset=8_000))
+        began = {"data": few.identity}
+        with pytest.raises(RuntimeError), lab.lasting_run(tmp_path, "train", self.SETTINGS, began) as run:
+            Journal(run).save(state_at(10), at_once=True)
+            raise RuntimeError
+        with (
+            pytest.raises(lab.InputError, match=r"begun on other data: .*8,000 train.*; now: .*9,000 train.*CRC-32"),
+            lab.resumed_run(run.path, "train", self.SETTINGS, data=mnist.identity),
+        ):
+            pass
+        assert checkpoints.are_in(run.path)
+        with lab.resumed_run(run.path, "train", self.SETTINGS, data=few.identity):
+            pass
+
     def test_what_is_no_such_run_is_refused(self, tmp_path):
         compared, trained = finished(tmp_path, kind="compare"), finished(tmp_path)
         for path, message in (

@@ -171,6 +171,7 @@ def test_every_command_takes_it(mine, tmp_path):
     swept = run("sweep", *little, "--epochs", "1", "--learning-rates", "0.1", "--widenings", "0", cwd=tmp_path)
     assert swept.returncode == 0, swept.stderr
     assert re.search(r"blobs, from mine.py: 360\s+train / 40\s+validation / 200\s+test", swept.stdout)
+    assert lab.Run(made).environment()["data"] == lab.load(f"{mine}:blobs").identity
     doctor = run("doctor", "--dataset", "mine.py:blobs", cwd=tmp_path)
     assert doctor.returncode == 0 and "blobs, from mine.py: 360 train" in doctor.stdout
     missing = run("doctor", "--dataset", "mine.py:blob", cwd=tmp_path)
