@@ -160,6 +160,14 @@ def test_too_few_steps_say_so():
     np.testing.assert_allclose(enough.highest.values, values[::-1][:2], atol=1e-10)
 
 
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_what_has_converged_does_not_depend_on_the_loss_s_unit(scale):
+    values = np.linspace(-1, 1, 300) ** 3
+    for steps, converged in ((6, False), (120, True)):
+        found = top_eigenvalues(*diagonal(scale * values), key=KEY, count=2, steps=steps)
+        assert all((end.converged == converged).all() for end in found)
+
+
 def test_a_pair_of_opposite_eigenvalues_is_shown_at_both_ends():
     values = np.concatenate([[5.0, -5.0], np.linspace(-0.5, 0.5, 98)])
     found = top_eigenvalues(*diagonal(values), key=KEY, count=1, steps=30, vectors=True)

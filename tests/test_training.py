@@ -10,6 +10,7 @@ import optax
 import pytest
 
 import lab
+from lab.schedules import values
 from lab.training import CHUNK, networks_that_fit
 
 KEY = jax.random.key(3)
@@ -44,6 +45,11 @@ class TestBatches:
         counts = np.bincount(lab.drawn(KEY, 0, 1000, examples=10, batch_size=10).ravel(), minlength=10)
         # chi-squared with 9 degrees of freedom: 27.9 is exceeded once in a thousand
         assert ((counts - 1000) ** 2 / 1000).sum() < 27.9
+
+    @pytest.mark.parametrize("size", [1, 70])
+    def test_a_batch_is_of_one_example_or_of_all(self, size):
+        epoch = lab.shuffled(KEY, 0, 70 // size, examples=70, batch_size=size)
+        assert sorted(epoch.ravel()) == list(range(70))
 
     @pytest.mark.parametrize("size", [0, 71, -1])
     def test_a_batch_must_fit(self, size):
@@ -497,6 +503,14 @@ class TestSchedules:
         for a, b, slope, c in zip(last, here, arrays(slopes), following, strict=True):
             np.testing.assert_allclose(c, b + 0.9 * (b - a) - 0.1 * slope, rtol=0, atol=1e-12)
 
+    def test_the_first_step_alone_is_of_the_first_objective(self):
+        first, then = lab.objective("brier"), lab.objective("gce", q=0.5)
+        handed = lab.hand_over(first, then, step=1)
+        logits, labels = jnp.array([[1.0, 0.0]]), jnp.array([0])
+        assert [float(values(handed, step, logits, labels)[0]) for step in (0, 1)] == [
+            float(one(logits, labels)[0]) for one in (first, then)
+        ]
+
     def test_schedules_that_differ_in_numbers_train_together(self):
         schedules = [lab.annealed(lab.objective("expected_error"), to=to, steps=50) for to in (0.1, 0.5)]
         *_, end = together(schedules, [lab.optimiser("sgd", 0.5)] * 2, stages=[80])
@@ -508,6 +522,7 @@ class TestSchedules:
         ("make", "message"),
         [
             (lambda: lab.annealed(lab.objective("expected_error"), to=0.0, steps=10), "> 0"),
+            (lambda: lab.annealed(lab.objective("focal"), to=0.0, steps=10, parameter="gamma"), "gamma 2.0 to 0.0"),
             (lambda: lab.annealed(lab.objective("expected_error"), to=0.1, steps=0), "1 step or more"),
             (lambda: lab.annealed(lab.objective("brier"), to=0.1, steps=10), "temperature"),
             (lambda: lab.annealed(lab.objective("gce"), to=2.0, steps=10, parameter="q"), "0 < q <= 1"),
