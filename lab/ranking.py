@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import xarray
 
 LEVEL = 0.05  # of Holm's corrected p-values, below which a difference is taken to be one
+_POINTS = (-100.0, 100.0)  # between which two accuracies can differ
 
 
 class Place(NamedTuple):
@@ -59,8 +60,8 @@ def ranking(results: "xarray.Dataset") -> list[Place]:
                 objective=name,
                 title=str(of["title"].item()),
                 accuracy=mean_interval(own, within=(0.0, 100.0)),
-                difference=paired_difference(own, reference),
-                corrected=paired_difference(own, reference, among=among.get(name, 1)),
+                difference=paired_difference(own, reference, within=_POINTS),
+                corrected=paired_difference(own, reference, among=among.get(name, 1), within=_POINTS),
                 better=probability_of_improvement(own, reference),
                 p_value=float(p_values.get(name, np.nan)),
                 dead_classes=mean_interval(of["dead_classes"].isel(epoch=-1).values, within=(0.0, np.inf)),

@@ -133,19 +133,24 @@ def interquartile_mean(values: Strata, *, level: float = 0.95, resamples: int = 
 
 
 def paired_difference(
-    a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"], *, level: float = 0.95, among: int = 1
+    a: Float[np.ndarray, " n"],
+    b: Float[np.ndarray, " n"],
+    *,
+    level: float = 0.95,
+    among: int = 1,
+    within: tuple[float, float] = (-np.inf, np.inf),
 ) -> Interval:
     """The mean of a - b, pair by pair (the same seeds, say), and its Student t interval.
 
-    A pair with a value that is not finite is left out; n counts the pairs that are left. `among`, as in
-    `mean_interval`, is how many differences this one was chosen from.
+    A pair with a value that is not finite is left out; n counts the pairs that are left. As in `mean_interval`, `among`
+    is how many differences this one was chosen from, `within` the range that it can lie in.
 
     Raises: InputError if `among` is less than 1.
 
     >>> paired_difference(np.array([1.0, 2.0, 3.0]), np.array([0.0, 1.5, 2.0])).text(2)
     '0.83 [0.12, 1.55]'
     """
-    return mean_interval(_differences(a, b), level=level, among=among)
+    return mean_interval(_differences(a, b), level=level, among=among, within=within)
 
 
 def paired_test(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float:

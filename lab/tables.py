@@ -183,7 +183,8 @@ def ranking_table(results: "xarray.Dataset") -> Table:
 
 
 def _plus_minus(found: Interval) -> str:
-    return f"{found.mean:.1f}±{found.mean - found.low:.1f}" if found.n > 1 else f"{found.mean:.1f}"
+    half = max(found.mean - found.low, found.high - found.mean)  # one of them may be cut, at 0 or 100 %
+    return f"{found.mean:.1f}±{half:.1f}" if found.n > 1 else f"{found.mean:.1f}"
 
 
 def show_sweep(run: Run, console: Console) -> None:

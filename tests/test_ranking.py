@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import scipy.stats
 import xarray
+from rich.console import Console
 
 from lab.ranking import answer, ranking
+from lab.tables import ranking_table
 
 NAMES = ["cross_entropy", "better", "worse", "alike"]
 
@@ -23,13 +25,14 @@ def results(n=8, names=NAMES):
         coords={
             "objective": names,
             "seed": np.arange(n),
+            "optimiser": ["sgd"],
             "title": ("objective", [name.capitalize() for name in names]),
             "chosen_rate": ("objective", [0.1] * len(names)),
             "chosen_optimiser": ("objective", ["sgd"] * len(names)),
             "widened": ("objective", [0] * len(names)),
             "diverged": ("objective", [0] * len(names)),
         },
-        attrs={"reference": "cross_entropy"},
+        attrs={"reference": "cross_entropy", "network": "784-100-10 relu", "recipe": "sgd", "data": "digits"},
     )
 
 
@@ -115,6 +118,18 @@ def test_an_interval_leaves_out_0_where_the_verdict_does():
                 decided += 1
                 assert place.corrected.low > 0 or place.corrected.high < 0
     assert decided > 20
+
+
+def test_no_two_accuracies_differ_by_more_than_100_points():
+    found = results(n=2, names=["cross_entropy", "worse"])
+    found["test_accuracy"] = ("objective", "seed"), [[0.99, 0.98], [0.1, 0.5]]
+    _, place = ranking(found)
+    assert (place.difference.low, place.difference.high) == (place.corrected.low, place.corrected.high) == (-100, 100)
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(ranking_table(found))
+    half = scipy.stats.t.ppf(0.975, 1) * 20  # s / sqrt(2) of 10 and 50, of which 30 is too near 0 for the lower half
+    assert f"30.0±{min(half, 70):.1f}" in captured.get()
 
 
 def test_no_better_one_is_said():
