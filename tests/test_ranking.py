@@ -6,7 +6,7 @@ import scipy.stats
 import xarray
 from rich.console import Console
 
-from lab.ranking import answer, ranking
+from lab.ranking import answer, compared, ranking
 from lab.tables import ranking_table
 
 NAMES = ["cross_entropy", "better", "worse", "alike"]
@@ -130,6 +130,31 @@ def test_no_two_accuracies_differ_by_more_than_100_points():
         console.print(ranking_table(found))
     half = scipy.stats.t.ppf(0.975, 1) * 20  # s / sqrt(2) of 10 and 50, of which 30 is too near 0 for the lower half
     assert f"30.0±{min(half, 70):.1f}" in captured.get()
+
+
+@pytest.mark.parametrize("n", [2, 5])
+@pytest.mark.parametrize("shift", [-2.0, -0.3, 0.3, 2.0])
+def test_a_difference_is_said_where_its_interval_leaves_out_0(shift, n):
+    """Small ones as well as large ones, of two networks as of more, whichever of the two is named first."""
+    random = np.random.default_rng(n)
+    others = random.normal(90, 1, n)
+    for spread in (0.001, 10.0):
+        values = others + shift + spread * np.linspace(-1, 1, n)
+        by = scipy.stats.ttest_rel(values, others).confidence_interval(0.95)
+        said = compared("a", values, "b", others, digits=3)
+        if spread > 1:
+            interval = f"95 % interval {by.low:.3f} to {by.high:.3f}, n = {n}"
+            assert said == f"these networks cannot tell a from b ({shift:+.3f} points, {interval})"
+        elif shift > 0:
+            assert said == f"a beats b by {shift:.3f} points (95 % interval {by.low:.3f} to {by.high:.3f}, n = {n})"
+        else:
+            assert said == f"b beats a by {-shift:.3f} points (95 % interval {-by.high:.3f} to {-by.low:.3f}, n = {n})"
+
+
+def test_classes_are_dead_that_are_never_predicted_in_the_end():
+    found = results(names=["cross_entropy", "worse"])
+    found["dead_classes"][1, :, 0], found["dead_classes"][1, :, 1] = 5.0, [0, 1, 0, 1, 0, 1, 0, 1]
+    assert [place.dead_classes.mean for place in ranking(found)] == [0.0, 0.5]
 
 
 def test_no_better_one_is_said():
