@@ -84,7 +84,7 @@ def test_without_an_objective_there_is_no_gradient(network, batch):
 
 @pytest.mark.parametrize("route", ["dense", "any network"])
 def test_chunks_add_up_to_the_whole(route, network, batch, float64):
-    """64 examples in chunks of 24, the last of which has 8 that were there before, of 15, 16 and 1; in their order."""
+    """64 examples in chunks of 15, the last of which has 11 that were there before, of 16 and of 1; in their order."""
     parameters = jax.tree.map(lambda x: x.astype(float), network.init(jax.random.key(0)))
     images, labels = batch[0].astype(float), batch[1]
     objectives = [lab.objective(name) for name in ("cross_entropy", "squared_logits", "zero_one")]
@@ -93,7 +93,7 @@ def test_chunks_add_up_to_the_whole(route, network, batch, float64):
     values, cotangents = lab.cotangents(objectives, whole.logits, labels)
     np.testing.assert_allclose(whole.values, values, rtol=1e-12)
     np.testing.assert_allclose(whole.cotangents, cotangents, rtol=1e-10, atol=1e-15)
-    for chunk in (24, 15, 16, 1, 64, 100):
+    for chunk in (15, 16, 1, 100):
         parts = gradients_of(used, parameters, images, labels, objectives, chunk=chunk)
         for one, other in zip(jax.tree.leaves(parts), jax.tree.leaves(whole), strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-15)
