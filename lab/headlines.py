@@ -183,11 +183,11 @@ def progress(results: "xarray.Dataset") -> str:
     dead = results["dead_classes"].isel(epoch=-1).mean("seed").values
     if not dead.any():
         return "In the end every objective's networks predict every class."
-    worst = int(dead.argmax())
-    return (
-        f"{int((dead > 0).sum())} of {len(dead)} objectives leave classes that are never predicted, most of all "
-        f"{results['title'].values[worst]}: {dead[worst]:.1f} in the mean of n = {results.sizes['seed']} networks."
-    )
+    worst, losing = int(dead.argmax()), int((dead > 0).sum())
+    most = f"{results['title'].values[worst]}: {dead[worst]:.1f} in the mean of n = {results.sizes['seed']} networks."
+    if losing == 1:
+        return f"1 of {len(dead)} objectives leaves classes that are never predicted, {most}"
+    return f"{losing} of {len(dead)} objectives leave classes that are never predicted, most of all {most}"
 
 
 def portrait(results: "xarray.Dataset") -> str:

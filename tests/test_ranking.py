@@ -6,6 +6,7 @@ import scipy.stats
 import xarray
 from rich.console import Console
 
+from lab.headlines import progress
 from lab.ranking import answer, compared, ranking
 from lab.tables import ranking_table
 
@@ -155,6 +156,12 @@ def test_classes_are_dead_that_are_never_predicted_in_the_end():
     found = results(names=["cross_entropy", "worse"])
     found["dead_classes"][1, :, 0], found["dead_classes"][1, :, 1] = 5.0, [0, 1, 0, 1, 0, 1, 0, 1]
     assert [place.dead_classes.mean for place in ranking(found)] == [0.0, 0.5]
+    of = "classes that are never predicted"
+    assert progress(found) == f"1 of 2 objectives leaves {of}, Worse: 0.5 in the mean of n = 8 networks."
+    found["dead_classes"][0, 0, 1] = 1
+    assert progress(found) == f"2 of 2 objectives leave {of}, most of all Worse: 0.5 in the mean of n = 8 networks."
+    found["dead_classes"][:, :, 1] = 0
+    assert progress(found) == "In the end every objective's networks predict every class."
 
 
 def test_no_better_one_is_said():
