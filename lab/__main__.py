@@ -195,7 +195,7 @@ def _list_datasets(console: Console) -> None:
 
     for one in PUBLISHED.values():
         console.print(f"{one.name}: {one.title}, classes {', '.join(one.classes)}", markup=False)
-    console.print(f"path/to/mine.py:make: your own, {GIVES}", markup=False, soft_wrap=True)
+    console.print(f"path/to/mine.py:make: your own, a function that gives {GIVES}", markup=False, soft_wrap=True)
 
 
 def _list_diagnostics(console: Console) -> None:
