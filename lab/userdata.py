@@ -47,11 +47,11 @@ def checked_parts(train: Any, validation: Any, test: Any) -> dict[str, Part]:
     given = {"training": train, "validation": validation, "test": test}
     parts = {name: _checked(name, pair) for name, pair in given.items() if pair is not None}
     images, labels = parts["training"]
-    tally = np.bincount(labels)
-    if len(tally) < 2 or not tally.all():
+    classes = np.unique(labels)
+    if len(classes) < 2 or classes[-1] != len(classes) - 1:
         raise InputError(
             "training labels must number the classes from 0 on, at least 2 of them and each with an image; got labels "
-            f"{_few(np.flatnonzero(tally))}. np.unique(labels, return_inverse=True) numbers any labels so."
+            f"{_few(classes)}. np.unique(labels, return_inverse=True) numbers any labels so."
         )
     for name, (others, numbers) in parts.items():
         if others.shape[1] != images.shape[1] or others.dtype != images.dtype:
@@ -59,8 +59,8 @@ def checked_parts(train: Any, validation: Any, test: Any) -> dict[str, Part]:
                 f"{name} images must be like the training images, {images.dtype} of {images.shape[1]} pixels; got "
                 f"{others.dtype} of {others.shape[1]}."
             )
-        if numbers.max() >= len(tally):
-            raise InputError(f"{name} labels must be 0..{len(tally) - 1}, as in training; got {numbers.max()}.")
+        if numbers.max() >= len(classes):
+            raise InputError(f"{name} labels must be 0..{len(classes) - 1}, as in training; got {numbers.max()}.")
     return parts
 
 
@@ -68,7 +68,10 @@ def _checked(name: str, pair: Any) -> Part:
     """One part, looked at by itself."""
     if not isinstance(pair, tuple | list) or len(pair) != 2:
         raise InputError(f"the {name} data must be a pair (images, labels); got {described(pair)}.")
-    images, labels = (np.asarray(one) for one in pair)
+    try:
+        images, labels = (np.asarray(one) for one in pair)
+    except ValueError as error:  # lists of lists that are not of one length
+        raise InputError(f"{name} images and labels must be arrays: {error}.") from error
     if images.ndim < 2 or not images.size or not (images.dtype == np.uint8 or np.issubdtype(images.dtype, np.floating)):
         raise InputError(
             f"{name} images must be bytes (uint8) or real numbers [n, ...], at least one; got {described(images)}."
@@ -81,11 +84,12 @@ def _checked(name: str, pair: Any) -> Part:
         from lab.labels import from_one_hot  # it needs JAX
 
         labels = np.asarray(from_one_hot(labels))
-    if labels.size != len(images) or labels.dtype.kind not in "iu" or labels.min() < 0:
-        least = f", the least of them {labels.min()}" if labels.dtype.kind in "iu" and labels.size else ""
+    whole = labels.dtype.kind in "iu" and labels.size > 0
+    if labels.size != len(images) or not whole or labels.min() < 0 or labels.max() > np.iinfo(np.int32).max:
+        span = f", from {labels.min()} to {labels.max()}" if whole else ""
         raise InputError(
             f"{name} labels must be class numbers from 0 on, one for each of {len(images):,} images, or one-hot rows; "
-            f"got {described(labels)}{least}."
+            f"got {described(labels)}{span}."
         )
     return images.reshape(len(images), -1), labels.reshape(-1).astype(np.int32)
 

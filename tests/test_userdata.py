@@ -82,8 +82,11 @@ class TestDataset:
         ("train", "test", "message"),
         [
             (PIXELS, TEST, r"the training data must be a pair \(images, labels\); got float64 \[90, 4, 3\]"),
-            ((PIXELS, LABELS[:80]), TEST, r"one for each of 90 images, or one-hot rows; got int64 \[80\]"),
-            ((PIXELS, LABELS - 1), TEST, "from 0 on, .*, the least of them -1"),
+            ((PIXELS, LABELS[:80]), TEST, r"one for each of 90 images, or one-hot rows; got int64 \[80\], "),
+            ((PIXELS, LABELS - 1), TEST, r"from 0 on, .*; got int64 \[90\], from -1 to 1"),
+            ((PIXELS, LABELS + 2**32), TEST, "from 4294967296 to 4294967298"),
+            ((PIXELS, LABELS * 10**9), TEST, "got labels 0, 1000000000, 2000000000"),
+            (([[1.0], [2.0, 3.0]], [0, 1]), TEST, "training images and labels must be arrays: .*inhomogeneous"),
             ((PIXELS, LABELS + 0.5), TEST, r"must be class numbers.*got float64 \[90\]"),
             ((PIXELS, 0.5 * np.ones((90, 2))), TEST, "a single 1 in each row"),
             ((PIXELS, LABELS + 1), TEST, r"each with an image; got labels 1, 2, 3\. np.unique"),
