@@ -88,6 +88,17 @@ def quadratic(theta):
     return jnp.sum(jnp.arange(1, 8) * point**2) / 2
 
 
+@pytest.mark.parametrize("pairs", [2, 3, 40])
+def test_the_standard_error_is_that_of_the_pairs_estimates(pairs, float64):
+    """Of a function of one weight, 3 theta: a pair's estimate is 3 e^2."""
+    key = jax.random.key(5)
+    found = evolution_strategies(lambda theta: 3 * theta, jnp.array(0.7), key=key, sigma=0.1, pairs=pairs, chunk=7)
+    noise = [float(jax.random.normal(jax.random.fold_in(key, number), (1,), float)[0]) for number in range(pairs)]
+    each = 3 * np.square(noise)
+    assert float(found.gradient) == pytest.approx(each.mean(), rel=1e-9)
+    assert float(found.standard_error) == pytest.approx(each.std(ddof=1) / np.sqrt(pairs), rel=1e-9)
+
+
 @pytest.mark.parametrize("function", [linear, quadratic])
 def test_evolution_strategies_against_closed_forms(function):
     """Gradient, value and standard errors; 24 keys x 7 components within 4.5 of them: false alarms 1 in 900.

@@ -797,6 +797,7 @@ def test_an_objective_from_a_users_file(tmp_path):
         ("def loss(logits, labels, *, width): return logits[:, 0]", "needs a number as its default"),
         ("def loss(logits, labels: return 1", "cannot be run: SyntaxError"),
         ("raise RuntimeError('no')", "cannot be run: RuntimeError: no (mine.py, line 1)"),
+        ("loss = 3", "is no function of logits and labels, but int"),
     ],
 )
 def test_a_wrong_objective_in_a_users_file(tmp_path, body, message):
