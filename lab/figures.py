@@ -12,10 +12,10 @@ import altair as alt
 import numpy as np
 
 from lab import charts, curves, grids, headlines, legend, races, series, tallies
+from lab.columns import COLUMNS
 from lab.frame import intervals, kind, spans, titled
 from lab.machine import release_memory
 from lab.pictures import Picture, declared, faceted, rows
-from lab.quantities import COLUMNS
 from lab.race import raced
 from lab.ranking import answer
 from lab.runs import Run, write_bytes

@@ -61,7 +61,7 @@ def _stage(results: "xarray.Dataset", stage: int) -> str:
 def _accuracy(results: "xarray.Dataset") -> Finding:
     zero = not results["norm"].sel(objective="zero_one").values.any()
     moved = results["difference_moved_share"].mean("stage")
-    low, high = (mean_interval(100 * moved.sel(h=h).values, within=PERCENT) for h in (0.001, 0.1))
+    low, high = (interval(results, "difference_moved_share", moved.sel(h=h).values, scale=100.0) for h in (0.001, 0.1))
     points = results.sizes["seed"] * results.sizes["stage"]
     return Finding(
         "Accuracy gives no direction." if zero else "Accuracy's gradient is not 0: something is wrong.",
@@ -74,7 +74,7 @@ def _accuracy(results: "xarray.Dataset") -> Finding:
 def _loss(results: "xarray.Dataset") -> Finding:
     start = _over_networks(results, "effective_examples", "cross_entropy", 0)
     deviation = results["difference_loss_deviation"].sel(h=0.01).mean("stage")
-    off = mean_interval(100 * deviation.values, within=(0.0, float("inf")))
+    off = interval(results, "difference_loss_deviation", deviation.values, scale=100.0)
     died = bool(results["dead"].sel(objective="cross_entropy").any())
     return Finding(
         "Cross entropy's gradient died in some of these networks." if died else "Cross entropy always gives one.",

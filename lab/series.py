@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Shaped
 
 from lab import legend
-from lab.quantities import COLUMNS, Column, interval
+from lab.columns import COLUMNS, Column
+from lab.quantities import interval
 from lab.statistics import Interval, mean_interval
 
 if TYPE_CHECKING:

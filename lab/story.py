@@ -7,12 +7,13 @@ from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lab import headlines, legend, ranking, series
+from lab.columns import COLUMNS
 from lab.findings import summarise
 from lab.frame import intervals, source, spans
 from lab.markup import Style, boxes, figure, glossary, plain, radio
 from lab.markup import legend as buttons
 from lab.palette import styles
-from lab.quantities import COLUMNS, QUANTITIES, interval
+from lab.quantities import QUANTITIES, interval
 from lab.race import raced
 from lab.statistics import Interval
 

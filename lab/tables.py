@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from lab import legend, series
+from lab.columns import COLUMNS
 from lab.findings import summarise
-from lab.quantities import COLUMNS
 from lab.ranking import answer, ranking
 from lab.runs import Run
 from lab.statistics import Interval, mean_interval

@@ -12,8 +12,9 @@ import xarray
 from rich.console import Console
 
 import lab
+from lab.columns import COLUMNS
 from lab.comparison import RACERS, compared_objectives, stage_name
-from lab.quantities import COLUMNS, QUANTITIES
+from lab.quantities import QUANTITIES
 from lab.race import PREFIX, raced
 from lab.ranking import answer
 from lab.runs import write_bytes

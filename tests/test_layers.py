@@ -21,7 +21,7 @@ optimisers schedules devices evaluation
 gradients nodes moments estimators diagnostics rays landscape curvature staircase measurement training
 blame journal
 environment statistics saved learning tuning sweeps race quantities comparison portrait
-ranking findings legend series tallies palette charts grids curves races headlines frame
+ranking findings legend columns series tallies palette charts grids curves races headlines frame
 vega pictures figures markup page links story scenes sections report gallery tables
 console studies doctor reference __main__
 """.split()

@@ -7,8 +7,9 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import lab
+from lab.columns import COLUMNS
 from lab.measurement import BATCH_SIZES, QUANTILES, Batch, measure
-from lab.quantities import COLUMNS, QUANTITIES
+from lab.quantities import QUANTITIES
 
 TEXTS = (
     "zero_one",

@@ -15,8 +15,8 @@ from test_figures import EVIL, renamed
 
 import lab
 from lab import headlines, legend, scenes, story
+from lab.columns import COLUMNS
 from lab.frame import source
-from lab.quantities import COLUMNS
 from lab.race import raced
 from lab.ranking import answer
 from lab.runs import Run, write_json
