@@ -93,6 +93,7 @@ if TYPE_CHECKING:
     from lab.ranking import compared as compared
     from lab.rays import accuracy_gain as accuracy_gain
     from lab.rays import best_weight as best_weight
+    from lab.rays import metric_gain as metric_gain
     from lab.report import write_report as write_report
     from lab.runs import Run as Run
     from lab.runs import lasting_run as lasting_run
@@ -101,6 +102,8 @@ if TYPE_CHECKING:
     from lab.schedules import annealed as annealed
     from lab.schedules import hand_over as hand_over
     from lab.schedules import tied as tied
+    from lab.scoring import Metric as Metric
+    from lab.scoring import metric as metric
     from lab.settings import CompareSettings as CompareSettings
     from lab.settings import DataSettings as DataSettings
     from lab.settings import StudySettings as StudySettings
@@ -162,10 +165,11 @@ _HOME = {
     "pictures": "Picture",
     "portrait": "portray",
     "ranking": "compared",
-    "rays": "accuracy_gain best_weight",
+    "rays": "accuracy_gain best_weight metric_gain",
     "report": "write_report",
     "runs": "Run lasting_run new_run resumed_run",
     "schedules": "annealed hand_over tied",
+    "scoring": "Metric metric",
     "settings": "CompareSettings DataSettings StudySettings SweepSettings TrainingSettings TrainSettings",
     "statistics": "Interval bootstrap_interval holm interquartile_mean mean_interval "
     "median_interval paired_difference paired_test probability_of_improvement",

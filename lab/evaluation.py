@@ -14,6 +14,7 @@ from lab.errors import InputError
 from lab.metrics import Labels, Sums, finish, sums
 from lab.networks import Images, class_labels, scaled
 from lab.objectives import Objective, check_objectives
+from lab.scoring import METRICS, Metric
 
 
 @partial(jax.jit, static_argnames=("apply", "over"))
@@ -40,6 +41,14 @@ def _chunk(
     return spread(of_network, ("v", "sv", "", "", ""), over)(objectives, parameters, images, labels, mask)
 
 
+@partial(jax.jit, static_argnames=("apply", "over"))
+def _logits(
+    apply: Callable[..., Any], over: Layout, parameters: Any, images: Images
+) -> Float[Array, "seeds variants batch classes"]:
+    """Every network's logits of a chunk of examples."""
+    return spread(lambda of, images: apply(of, scaled(images)), ("sv", ""), over)(parameters, images)
+
+
 def evaluate(
     apply: Callable[..., Any],
     objective: Objective,
@@ -48,11 +57,13 @@ def evaluate(
     labels: Labels,
     *,
     batch_size: int = 1000,
+    metrics: Sequence[Metric] = (),
 ) -> dict[str, float]:
     """Every metric, and as "loss" the objective, of a network over all the examples.
 
     `batch_size` is how many examples are in memory at a time; it changes no result, not even that of an objective
-    of a whole batch: its statistic is summed over the chunks, and its value taken once.
+    of a whole batch: its statistic is summed over the chunks, and its value taken once. `metrics` are further ones, as
+    `lab.metric` gives them, each under its own name.
 
     Images are pixels 0..255 (uint8), or real numbers, which are taken as they are; labels come in either form.
 
@@ -71,6 +82,7 @@ def evaluate(
         images,
         labels,
         batch_size=batch_size,
+        metrics=metrics,
     )
     return {name: float(values[0, 0]) for name, values in found.items()}
 
@@ -83,6 +95,7 @@ def evaluate_together(
     labels: Labels,
     *,
     batch_size: int = 1000,
+    metrics: Sequence[Metric] = (),
 ) -> dict[str, Float[np.ndarray, "seeds variants"]]:
     """`evaluate` of networks that train together: parameters [seeds, variants, ...], an objective for each variant.
 
@@ -102,12 +115,15 @@ def evaluate_together(
     leaves = jax.tree.leaves(parameters)
     over = layout(leaves[0].shape[0] if leaves else 1, len(objectives))
     networks = over.padded(stacked(objectives, "objectives"), "v"), over.padded(parameters, "sv")
-    parts = []
+    further = [one for one in metrics if one.name not in METRICS]  # no sums of chunks tell those
+    parts, logits = [], []
     for start in range(0, count, size):
         rows = slice(start, start + size)
         missing = size - len(labels[rows])  # the last chunk is filled up: its size would be a program of its own
         examples = np.pad(images[rows], ((0, missing), (0, 0))), np.pad(labels[rows], (0, missing))
         parts.append(_chunk(apply, over, *networks, *examples, np.arange(size) < size - missing))
+        if further:
+            logits.append(_logits(apply, over, networks[1], examples[0]))
     # Added on the host, in float64, where counts are divided as well; and only once all chunks are on their way.
     total, losses = over.own(jax.tree.map(lambda *leaves: np.sum(leaves, axis=0, dtype=float), *jax.device_get(parts)))
     found = [
@@ -116,7 +132,11 @@ def evaluate_together(
         for seed in range(over.seeds)
         for variant, objective in enumerate(objectives)
     ]
-    return {name: np.array([of[name] for of in found], dtype=float).reshape(over[:2]) for name in found[0]}
+    values = {name: np.array([of[name] for of in found], dtype=float).reshape(over[:2]) for name in found[0]}
+    if not further:
+        return values
+    whole = over.own(np.concatenate(jax.device_get(logits), axis=2)[:, :, :count])
+    return values | {one.name: one(whole, labels) for one in further}
 
 
 def _loss(objective: Objective, losses: Any, count: int) -> float:

@@ -1,10 +1,11 @@
-"""Rays: what a step along each objective's gradient does to the accuracy itself.
+"""Rays: what a step along each objective's gradient does to the metric itself, accuracy or another.
 
 The question behind all stand-ins: whose gradient, followed in a straight line for the best distance, gets the most
 answers right? A distance, not a learning rate: gradients of any length are compared.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,12 +17,14 @@ from lab.gradients import families
 from lab.metrics import correct
 from lab.networks import Images, Network, scaled
 from lab.objectives import Objective
+from lab.scoring import Metric
 
 LENGTHS = np.geomspace(1e-3, 10.0, 17)  # how far to go, in units of weight
+GROUPS = 20  # of examples, left out one after the other, for the error of a metric that is no mean over them
 
 
 class Gain(NamedTuple):
-    """How much accuracy each objective's gradient gains; shares, [objectives]. Errors are standard errors."""
+    """How much of the metric each objective's gradient gains; shares, [objectives]. Errors are standard errors."""
 
     length: Float[Array, " objectives"]  # of the step that gains most on the gradient's own examples
     own: Float[Array, " objectives"]  # gain on those examples
@@ -96,7 +99,7 @@ def accuracy_gain(
     """
     lengths = jnp.asarray(lengths, jnp.result_type(*jax.tree.leaves(parameters)))
     own, held_out = (scaled(own[0]), own[1]), (scaled(held_out[0]), held_out[1])
-    steps = downhill(gradients)
+    steps, slope = _steps(gradients)
 
     def follow(direction):
         def changes(part, lengths):
@@ -112,13 +115,7 @@ def accuracy_gain(
 
     with jax.default_matmul_precision(precision):
         length, of_own, of_held_out, reached = jax.lax.map(follow, steps)
-        here = network.apply(parameters, own[0])
-        realised = _mean_values(objectives, reached, own[1])
-        realised -= _mean_values(objectives, jnp.broadcast_to(here, reached.shape), own[1])
-        slope = sum(
-            jnp.sum((g * step).reshape(len(g), -1), axis=1)
-            for g, step in zip(jax.tree.leaves(gradients), jax.tree.leaves(steps), strict=True)
-        )
+        realised = _realised(objectives, slope, network.apply(parameters, own[0]), reached, own[1])
     return Gain(
         jnp.where(slope < 0, length, 0.0),
         *_mean_and_error(of_own),
@@ -127,6 +124,116 @@ def accuracy_gain(
         predicted=length * slope,
         realised=realised,
     )
+
+
+def metric_gain(
+    network: Network,
+    parameters: Any,
+    gradients: Any,
+    objectives: Sequence[Objective],
+    own: tuple[Images, Int[Array, " batch"]],
+    held_out: tuple[UInt8[Array, "others pixels"] | Float[Array, "others pixels"], Int[Array, " others"]],
+    metric: Metric,
+    *,
+    reference: int = 0,
+    lengths: Float[Array | np.ndarray, " lengths"] = LENGTHS,
+    precision: str = "highest",
+) -> Gain:
+    """`accuracy_gain` of any metric, as `lab.metric` gives it: the gain along each objective's ray.
+
+    A metric need not be a mean over examples, so errors are the jackknife's over groups of them, each left out in turn:
+    of m groups, error^2 = (m - 1)/m sum over groups of (gain without it - mean of those)^2. For accuracy, with a group
+    for each example, it is the binomial one. The metric is called outside of any compiled program, so this cannot be
+    jitted. Source: Shao and Wu 1989, A general theory for jackknife variance estimation.
+    """
+    lengths = jnp.asarray(lengths, jnp.result_type(*jax.tree.leaves(parameters)))
+    parts = [(scaled(images), np.asarray(labels)) for images, labels in (own, held_out)]
+    steps, slope = _steps(gradients)
+    step_lengths = np.zeros(len(objectives))
+    here = [np.asarray(_logits_at(network, parameters, images, precision)) for images, _ in parts]
+    reached = [[one] * len(objectives) for one in here]
+    for k in np.flatnonzero(np.asarray(slope) < 0):
+        direction = jax.tree.map(lambda leaf, k=k: leaf[k], steps)
+        along = np.asarray(_along(network, parameters, direction, parts[0][0], lengths, precision))
+        scores = np.nan_to_num(metric(along, parts[0][1]), nan=-1.0)  # where a step leads out of all numbers
+        best = int(np.argmax(scores))  # the shortest of several that are equal
+        elsewhere = _along(network, parameters, direction, parts[1][0], lengths[best : best + 1], precision)
+        reached[0][k], reached[1][k] = along[best], np.asarray(elsewhere)[0]
+        step_lengths[k] = lengths[best]
+    of_own, of_held_out = (
+        _changes(metric, np.stack([before, *after]), labels)
+        for before, after, (_, labels) in zip(here, reached, parts, strict=True)
+    )
+    length = jnp.asarray(step_lengths, lengths.dtype)
+    return Gain(
+        length,
+        *_jackknife(of_own),
+        *_jackknife(of_held_out),
+        *_jackknife(of_held_out - of_held_out[:, reference, None]),
+        predicted=length * slope,
+        realised=_realised(objectives, slope, jnp.asarray(here[0]), jnp.asarray(np.stack(reached[0])), own[1]),
+    )
+
+
+@partial(jax.jit, static_argnames=("network", "precision"))
+def _logits_at(
+    network: Network, parameters: Any, images: Float[Array, "batch pixels"], precision: str
+) -> Float[Array, "batch classes"]:
+    with jax.default_matmul_precision(precision):
+        return network.apply(parameters, images)
+
+
+@partial(jax.jit, static_argnames=("network", "precision"))
+def _along(
+    network: Network,
+    parameters: Any,
+    direction: Any,
+    images: Float[Array, "batch pixels"],
+    lengths: Float[Array, " lengths"],
+    precision: str,
+) -> Float[Array, "lengths batch classes"]:
+    with jax.default_matmul_precision(precision):
+        return logits_along(network, parameters, direction, images, lengths)
+
+
+def _changes(
+    metric: Metric, logits: Float[np.ndarray, "points batch classes"], labels: Int[np.ndarray, " batch"]
+) -> Float[np.ndarray, "subsets objectives"]:
+    """What each point's metric has over the first's: of all examples, and then without each group of them."""
+    groups = min(GROUPS, len(labels))
+    number = np.arange(len(labels)) % groups
+    kept = [np.ones(len(labels), dtype=bool), *(number != group for group in range(groups))]
+    values = np.stack([metric(logits[:, of], labels[of]) for of in kept])
+    return values[:, 1:] - values[:, :1]
+
+
+def _jackknife(changes: Float[np.ndarray, "subsets objectives"]) -> tuple[Array, Array]:
+    """The change of all examples, and its standard error from those without a group each."""
+    whole, without = changes[0], changes[1:]
+    spread = np.sum((without - without.mean(axis=0)) ** 2, axis=0)
+    return jnp.asarray(whole), jnp.asarray(np.sqrt((len(without) - 1) / len(without) * spread))
+
+
+@jax.jit
+def _steps(gradients: Any) -> tuple[Any, Float[Array, " objectives"]]:
+    """The direction of each gradient's ray, and how fast its objective changes on it, in units of weight."""
+    steps = downhill(gradients)
+    pairs = zip(jax.tree.leaves(gradients), jax.tree.leaves(steps), strict=True)
+    products = [jnp.sum((g * step).reshape(len(g), -1), axis=1) for g, step in pairs]
+    return steps, sum(products[1:], start=products[0])
+
+
+@jax.jit
+def _realised(
+    objectives: Sequence[Objective],
+    slope: Float[Array, " objectives"],
+    here: Float[Array, "batch classes"],
+    reached: Float[Array, "objectives batch classes"],
+    labels: Int[Array, " batch"],
+) -> Float[Array, " objectives"]:
+    """By how much each objective's mean has changed; not at all where there was nowhere to go."""
+    before = _mean_values(objectives, jnp.broadcast_to(here, reached.shape), labels)
+    return jnp.where(slope < 0, _mean_values(objectives, reached, labels) - before, 0.0)
 
 
 def _mean_values(

@@ -19,9 +19,10 @@ from lab.evaluation import evaluate_together
 from lab.networks import Network
 from lab.optimisers import Optimiser, optimiser
 from lab.schedules import Schedule
+from lab.scoring import Metric
 from lab.training import TrainState, train_together
 
-HIGHER_IS_BETTER = ("accuracy", "balanced_accuracy", "macro_f1")  # of the others the lower
+LOWER_IS_BETTER = ("loss", "calibration_error", "brier", "log_score", "dead_classes")
 Metrics = dict[str, Float[np.ndarray, "seeds stages"]]
 
 
@@ -42,7 +43,7 @@ def tuned(
     learning_rates: Sequence[float],
     keys: Key[Array, " seeds"],
     stages: Sequence[int],
-    metric: str = "accuracy",
+    metric: str | Metric = "accuracy",
     optimised_by: str = "sgd",
     weight_decay: float = 0.0,
     batch_size: int = 100,
@@ -51,10 +52,10 @@ def tuned(
 ) -> Tuned:
     """The networks of one objective (or schedule), one for each of `keys`, at the learning rate that suits it best.
 
-    The rate is the one with the best mean of `metric` (of `lab.evaluate`) over the seeds on the validation images at
-    the last stage; one at which a network diverges is not chosen. Test images are looked at for that rate alone.
-    `start` are parameters [seeds, ...] to begin with in place of the network's own. `progress(steps)` counts the steps
-    of training, whatever the number of networks.
+    The rate is the one with the best mean of `metric` over the seeds on the validation images at the last stage, one of
+    those of `lab.evaluate` by name or one's own (`lab.metric`); one at which a network diverges is not chosen. Test
+    images are looked at for that rate alone. `start` are parameters [seeds, ...] to begin with in place of the
+    network's own. `progress(steps)` counts the steps of training, whatever the number of networks.
 
     Raises: InputError for a metric that does not exist; FloatingPointError if it diverges at every rate.
 
@@ -82,8 +83,9 @@ def tuned(
     kept = [state for state in states if state.step in stages]  # one in between says that a network diverged
     if begun is not None and 0 in stages:
         kept = [begun, *kept]  # training goes on from there and does not yield it
-    scores = _measured(network, data.validation, kept[-1:], metric)[metric][:, :, 0].mean(axis=0)
-    if metric not in HIGHER_IS_BETTER:
+    judge = metric if isinstance(metric, str) else metric.name
+    scores = _measured(network, data.validation, kept[-1:], metric)[judge][:, :, 0].mean(axis=0)
+    if judge in LOWER_IS_BETTER:
         scores = -scores
     if np.isnan(scores).all():
         said = ", ".join(f"{rate:g}" for rate in learning_rates)
@@ -114,14 +116,15 @@ def _variant(state: TrainState, number: int) -> TrainState:
 
 
 def _measured(
-    network: Network, part: Split, states: Sequence[TrainState], metric: str
+    network: Network, part: Split, states: Sequence[TrainState], metric: str | Metric
 ) -> dict[str, Float[np.ndarray, "seeds variants stages"]]:
     """Every metric at every state, NaN where a network is not finite."""
     found: dict[str, list[np.ndarray]] = {}
     for state in states:
         errors = [objective("zero_one")] * state.finite.shape[1]
-        values = evaluate_together(network.apply, errors, state.parameters, part.images, part.labels)
-        if metric not in values:
+        own = [] if isinstance(metric, str) else [metric]
+        values = evaluate_together(network.apply, errors, state.parameters, part.images, part.labels, metrics=own)
+        if isinstance(metric, str) and metric not in values:
             raise unknown("metric", metric, values, see="lab.metrics")
         for name, of_networks in values.items():
             found.setdefault(name, []).append(np.where(state.finite, of_networks, np.nan))

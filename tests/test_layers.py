@@ -16,7 +16,7 @@ LAYERS = """
 errors machine settings files labels userfile
 idx published sample prepared sources conditions userdata data sample.make checkpoints runs collection
 batches convolutions networks book
-margins objectives losses tempered weighted surrogates hinges confusion catalogue metrics properties checks
+margins objectives losses tempered weighted surrogates hinges confusion catalogue metrics scoring properties checks
 optimisers schedules devices evaluation
 gradients nodes moments estimators diagnostics rays landscape curvature staircase measurement training
 blame journal

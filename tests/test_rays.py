@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.optimize import minimize
+from sklearn.metrics import f1_score
 
 import lab
-from lab.rays import accuracy_gain, best_weight, downhill, logits_along
+from lab.rays import accuracy_gain, best_weight, downhill, logits_along, metric_gain
 
 OBJECTIVES = [lab.objective(text) for text in ("cross_entropy", "expected_error:temperature=0.3", "zero_one")]
 LENGTHS = np.geomspace(0.01, 3.0, 9)
@@ -84,6 +85,91 @@ def test_the_start_of_a_ray_is_the_network(measured):
     steps = jax.tree.map(lambda leaf: leaf[0], downhill(gradients))
     at_zero = logits_along(network, parameters, steps, own[0], jnp.zeros(1))[0]
     np.testing.assert_array_equal(at_zero, network.apply(parameters, own[0]))
+
+
+class TestMetricGain:
+    """Of a metric that is no mean over examples, macro-F1, beside scikit-learn's; and of one that is."""
+
+    def test_gains_are_those_of_a_loop(self, measured):
+        network, parameters, gradients, own, held_out, _ = measured
+        gain = metric_gain(
+            network, parameters, gradients, OBJECTIVES, own, held_out, lab.metric("macro_f1"), lengths=LENGTHS
+        )
+
+        def scores(theta, part, kept=slice(None)):
+            answers = np.asarray(network.apply(theta, part[0]).argmax(axis=1))[kept]
+            labels = np.asarray(part[1])[kept]
+            return f1_score(labels, answers, average="macro", labels=np.unique(labels))
+
+        def change(theta, part, kept=slice(None)):
+            return scores(theta, part, kept) - scores(parameters, part, kept)
+
+        references = None
+        for k in range(2):
+            along = [moved(parameters, gradients, k, s) for s in LENGTHS]
+            best = int(np.argmax([scores(theta, own) for theta in along]))
+            assert gain.length[k] == pytest.approx(LENGTHS[best], rel=1e-6)
+            assert gain.own[k] == pytest.approx(change(along[best], own), abs=0.011)
+            assert gain.held_out[k] == pytest.approx(change(along[best], held_out), abs=0.006)
+            # The jackknife, group by group: of 20, every twentieth of 200 examples is left out.
+            rest = [np.arange(200) % 20 != group for group in range(20)]
+            without = np.array([change(along[best], held_out, kept) for kept in rest])
+            error = np.sqrt(19 / 20 * np.sum((without - without.mean()) ** 2))
+            assert gain.held_out_error[k] == pytest.approx(error, rel=0.1)
+            references = without if references is None else references
+            error = np.sqrt(19 / 20 * np.sum((without - references - (without - references).mean()) ** 2))
+            assert gain.difference_error[k] == pytest.approx(error, rel=0.1, abs=1e-12)
+        assert gain.difference[1] == pytest.approx(float(gain.held_out[1] - gain.held_out[0]), abs=1e-6)
+
+    def test_of_accuracy_it_is_the_binomial_one(self, measured):
+        """With a group for each example, and so with 20 of them, the jackknife's error is the binomial one."""
+        network, parameters, gradients, own, held_out, _ = measured
+        few = [(part[0][:20], part[1][:20]) for part in (own, held_out)]
+        given = network, parameters, gradients, OBJECTIVES, *few
+        expected = accuracy_gain(*given, lengths=LENGTHS, reference=1)
+        found = metric_gain(*given, lab.metric("accuracy"), lengths=LENGTHS, reference=1)
+        assert float(expected.held_out_error[0]) > 0
+        for name, ours, theirs in zip(found._fields, found, expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6, err_msg=name)
+
+    def test_a_gradient_of_zero_gains_nothing(self, measured):
+        network, parameters, gradients, own, held_out, _ = measured
+
+        def smooth(logits, labels):
+            """What a rounding error would change."""
+            return jax.nn.sigmoid(jnp.mean(logits))
+
+        gain = metric_gain(network, parameters, gradients, OBJECTIVES, own, held_out, lab.metric(smooth))
+        for one in (gain.length, gain.own, gain.own_error, gain.held_out, gain.held_out_error, gain.realised):
+            assert one[2] == 0
+
+    def test_a_metric_without_jax_gains_the_same(self, measured):
+        network, parameters, gradients, own, held_out, _ = measured
+
+        def theirs(logits, labels):
+            return f1_score(labels, logits.argmax(axis=1), average="macro", labels=np.unique(labels))
+
+        given = network, parameters, gradients, OBJECTIVES, own, held_out
+        for ours, other in zip(
+            metric_gain(*given, lab.metric("macro_f1"), lengths=LENGTHS),
+            metric_gain(*given, lab.metric(theirs), lengths=LENGTHS),
+            strict=True,
+        ):
+            np.testing.assert_allclose(ours, other, rtol=1e-4, atol=1e-5)
+
+    def test_the_error_is_that_of_other_examples(self, measured):
+        """2,000 other images in ten sets of 200: the spread of the gain over them is the error that one set tells."""
+        network, parameters, gradients, own, *_ = measured
+        mnist, metric = lab.load("mnist"), lab.metric("macro_f1")
+        images, labels = jnp.asarray(mnist.test.images, float) / 255, jnp.asarray(mnist.test.labels)
+        sets = [(images[start : start + 200], labels[start : start + 200]) for start in range(0, 2000, 200)]
+        found = [
+            metric_gain(network, parameters, gradients, OBJECTIVES, own, one, metric, lengths=LENGTHS) for one in sets
+        ]
+        spread = np.std([one.held_out[:2] for one in found], axis=0, ddof=1)
+        told = np.sqrt(np.mean([np.square(one.held_out_error[:2]) for one in found], axis=0))
+        # chi^2 of 9 degrees: outside of this once in 500 times.
+        assert ((0.4 < spread / told) & (spread / told < 1.75)).all()
 
 
 def test_the_best_weight_is_the_best():

@@ -52,6 +52,19 @@ def test_the_metric_that_chooses_can_be_another(data):
     assert by_metric["log_score"].learning_rate == rates[int(np.argmin(surprise))] == 0.03
 
 
+def test_one_of_ones_own_can_choose(data):
+    """The share of answers that are unsure, which a network that has hardly learnt has more of."""
+
+    def unsure(logits, labels):
+        return jnp.mean(jnp.max(jax.nn.softmax(logits), axis=1) < 0.5)
+
+    rates = [0.001, 0.3]
+    found = lab.tuned(NETWORK, LOSS, data, learning_rates=rates, keys=KEYS, stages=[30], metric=lab.metric(unsure))
+    assert found.learning_rate == 0.001 and found.test["unsure"].shape == (2, 1)
+    assert (found.test["unsure"] > 0.9).all()
+    assert lab.tuned(NETWORK, LOSS, data, learning_rates=rates, keys=KEYS, stages=[30]).learning_rate == 0.3
+
+
 def test_a_rate_that_diverges_is_never_chosen(data):
     exploding = lab.objective("sum_exp")
     found = lab.tuned(NETWORK, exploding, data, learning_rates=[1e20, 0.01], keys=KEYS, stages=[0, 20])
