@@ -160,7 +160,7 @@ def show(settings: ShowSettings) -> None:
 
 
 def list_(
-    what: tyro.conf.Positional[Literal["objectives", "datasets", "diagnostics", "experiments"]],
+    what: tyro.conf.Positional[Literal["objectives", "metrics", "datasets", "diagnostics", "experiments"]],
     markdown: bool = False,
 ) -> None:
     """List what there is to choose from.
@@ -177,6 +177,7 @@ def list_(
         return
     {
         "objectives": _list_objectives,
+        "metrics": _list_metrics,
         "datasets": _list_datasets,
         "diagnostics": _list_diagnostics,
         "experiments": lambda console: experiments(),
@@ -187,6 +188,16 @@ def _list_objectives(console: Console) -> None:
     from lab.reference import objectives_table
 
     console.print(objectives_table())
+
+
+def _list_metrics(console: Console) -> None:
+    from lab import metrics
+    from lab.scoring import METRICS
+
+    for name in METRICS:
+        console.print(f"{name}: {getattr(metrics, name).__doc__.splitlines()[0]}", markup=False, soft_wrap=True)
+    own = "your own, a function of logits [batch, classes] and labels [batch] that gives a number from 0 to 1"
+    console.print(f"path/to/mine.py:name: {own}", markup=False, soft_wrap=True)
 
 
 def _list_datasets(console: Console) -> None:

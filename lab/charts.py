@@ -93,13 +93,13 @@ def temperatures(
     return layered(*layers, data=data("temperatures"))
 
 
-def gains(keys: Sequence[str], titles: Sequence[str]) -> alt.LayerChart:
-    """Points of accuracy gained along each gradient: held-out with its interval, and on its own examples (a tick)."""
+def gains(keys: Sequence[str], titles: Sequence[str], metric: str) -> alt.LayerChart:
+    """Points of a metric gained along each gradient: held-out with its interval, and on its own examples (a tick)."""
     y = alt.Y(
         "title:N", sort=list(titles), title=None, axis=alt.Axis(grid=True, labelLimit=220, domain=False, ticks=False)
     )
     base = alt.Chart().encode(
-        x=alt.X("mean:Q", title="accuracy gained (points)", axis=alt.Axis(tickCount=5)),
+        x=alt.X("mean:Q", title=f"{metric} gained (points)", axis=alt.Axis(tickCount=5)),
         y=y,
         color=colour(keys),
         tooltip=[alt.Tooltip("title:N", title="objective"), alt.Tooltip("measure:N"), *interval("gain", "+.2f")],
@@ -109,7 +109,7 @@ def gains(keys: Sequence[str], titles: Sequence[str]) -> alt.LayerChart:
     span = (
         held_out.transform_filter("isValid(datum.low)")
         .mark_rule(strokeWidth=2)
-        .encode(x=alt.X("low:Q", title="accuracy gained (points)"), x2="high:Q")
+        .encode(x=alt.X("low:Q", title=f"{metric} gained (points)"), x2="high:Q")
     )
     zero = held_out.mark_rule(strokeWidth=1, opacity=0.4, strokeDash=[3, 2], tooltip=False).encode(
         x=alt.XDatum(0), color=alt.value(INK)

@@ -15,10 +15,9 @@ class Column(NamedTuple):
     digits: str = ".2f"
     note: str = ""  # in place of the quantity's own reading
 
-    @property
-    def reading(self) -> str:
-        """One sentence on how to read it."""
-        return self.note or QUANTITIES[self.quantity].reading
+    def explained(self, metric: str) -> str:
+        """One sentence on how to read it, of a comparison that counts gains in this metric."""
+        return self.note.format(metric=metric) or QUANTITIES[self.quantity].explained(metric)
 
 
 _WITH: dict[str, str | int] = {"other": "cross_entropy"}
@@ -26,7 +25,7 @@ _WITH: dict[str, str | int] = {"other": "cross_entropy"}
 # What every objective is told by, the most telling first.
 COLUMNS = (
     Column(
-        "gain", "gain_held_out", {}, 100.0, "+.1f", "Points of held-out accuracy that the best step along it gains."
+        "gain", "gain_held_out", {}, 100.0, "+.1f", "Points of held-out {metric} that the best step along it gains."
     ),
     Column(
         "-CE",
@@ -34,7 +33,7 @@ COLUMNS = (
         {},
         100.0,
         "+.1f",
-        "Points of held-out accuracy that it gains more than cross entropy's gradient, image by image.",
+        "Points of held-out {metric} it gains more than cross entropy's gradient, on the same images.",
     ),
     Column("align", "alignment", {}),
     Column("S/N", "signal_to_noise", {}, digits=".2g"),

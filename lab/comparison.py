@@ -16,7 +16,7 @@ from jaxtyping import Int, PRNGKeyArray, UInt8
 
 from lab.batches import ORDERS, shuffled
 from lab.catalogue import objective
-from lab.data import Dataset, Split
+from lab.data import Dataset
 from lab.errors import InputError
 from lab.evaluation import evaluate
 from lab.measurement import BATCH_SIZES, MARGIN_EDGES, QUANTILES, Batch, measure
@@ -27,6 +27,7 @@ from lab.quantities import QUANTITIES
 from lab.race import entered
 from lab.runs import Run
 from lab.saved import load_network, network_of
+from lab.scoring import Metric, metric
 from lab.settings import CompareSettings, Precision, SweepSettings
 from lab.staircase import (
     DIFFERENCE_STEPS,
@@ -104,6 +105,7 @@ def compare(
             f"--examples must be at most {len(data.train):,}, the training images of {data.description}; "
             f"got {settings.examples:,}."
         )
+    judge = metric(settings.metric, classes=len(data.classes))
     with arithmetic(settings.precision):
         objectives, in_table = compared_objectives(settings)
     race = _race(settings, data, progress)
@@ -116,9 +118,10 @@ def compare(
             progress(steps, f"network {i + 1} of {len(subjects)}")
 
         tell(0)
-        by_seed.append(_one_network(settings, data, objectives, subject.network, subject.states(seed, tell), seed))
+        states = subject.states(seed, tell)
+        by_seed.append(_one_network(settings, data, objectives, judge, subject.network, states, seed))
     arrays = jax.tree.map(lambda *leaves: np.stack(leaves), *by_seed)
-    results = _labelled(settings, data, objectives, in_table, subjects, arrays)
+    results = _labelled(settings, data, objectives, in_table, judge.name, subjects, arrays)
     return results if race is None else entered(results, race)
 
 
@@ -133,6 +136,7 @@ def _race(settings: CompareSettings, data: Dataset, progress: Callable[[int, str
     chosen = SweepSettings(
         data=settings.data,
         objective=(*(RACERS if settings.standard else RACERS[:1]), *settings.objective),
+        metric=settings.metric,
         learning_rates=",".join(f"{training.learning_rate * factor:g}" for factor in RACE_RATES),
         optimiser=training.optimiser,
         widenings=1,
@@ -205,6 +209,7 @@ def _one_network(
     settings: CompareSettings,
     data: Dataset,
     objectives: list[Objective],
+    judge: Metric,
     network: Network,
     states: Iterable[Any],
     seed: int,
@@ -215,7 +220,13 @@ def _one_network(
     rows = []
     for parameters in states:
         part = partial(evaluate, network.apply, objective("zero_one"), parameters)
-        accuracies = {f"{name}_accuracy": part(of.images, of.labels)["accuracy"] for name, of in _parts(data)}
+        on_train = part(data.train.images, data.train.labels)
+        on_test = part(data.test.images, data.test.labels, metrics=[judge])
+        whole = {
+            "train_accuracy": on_train["accuracy"],
+            "test_accuracy": on_test["accuracy"],
+            "test_metric": on_test[judge.name],
+        }
         with arithmetic(settings.precision):
             # float is double inside: networks are trained in single precision, and then measured in that of choice.
             measured_on = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), parameters)
@@ -223,14 +234,10 @@ def _one_network(
             others = slice(settings.examples)
             held_out = _batch(data.validation.images[others], data.validation.labels[others])
             precision = "highest" if settings.precision == "float64" else settings.precision
-            measured = measure(network, measured_on, own, held_out, objectives, precision=precision)
+            measured = measure(network, measured_on, own, held_out, objectives, metric=judge, precision=precision)
             moved = move_weights(network, measured_on, *own, key)
-        rows.append(measured | moved | accuracies)
+        rows.append(measured | moved | whole)
     return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
-
-
-def _parts(data: Dataset) -> list[tuple[str, Split]]:
-    return [("train", data.train), ("test", data.test)]
 
 
 def _batch(images: UInt8[np.ndarray, "batch pixels"], labels: Int[np.ndarray, " batch"]) -> Batch:
@@ -242,6 +249,7 @@ def _labelled(
     data: Dataset,
     objectives: list[Objective],
     in_table: list[bool],
+    judge: str,
     subjects: list[_Subject],
     arrays: dict[str, Any],
 ) -> "xarray.Dataset":
@@ -253,7 +261,10 @@ def _labelled(
     temperatures = [float(one.parameters.get("temperature", jnp.array(jnp.nan))) for one in objectives]
     network = subjects[0].network
     return xarray.Dataset(
-        {name: (("seed", "stage", *QUANTITIES[name].axes), array, _said(name)) for name, array in arrays.items()},
+        {
+            name: (("seed", "stage", *QUANTITIES[name].axes), array, _said(name, judge))
+            for name, array in arrays.items()
+        },
         coords={
             "seed": settings.seed + np.arange(len(subjects)),
             "stage": [stage_name(step, per_epoch) for step in steps],
@@ -275,6 +286,7 @@ def _labelled(
         attrs={
             "data": data.description,
             "network": network.name,
+            "metric": judge,
             "recipe": "; ".join(dict.fromkeys(one.recipe for one in subjects)),
             "examples": settings.examples,
             "held_out_examples": min(settings.examples, len(data.validation)),
@@ -285,10 +297,10 @@ def _labelled(
     )
 
 
-def _said(name: str) -> dict[str, str]:
+def _said(name: str, judge: str) -> dict[str, str]:
     """A variable's attributes: its title, its unit and how to read it."""
     of = QUANTITIES[name]
-    return {"long_name": of.title, "units": of.unit or "1", "comment": of.reading}
+    return {"long_name": of.title, "units": of.unit or "1", "comment": of.explained(judge)}
 
 
 def stage_name(step: int, steps_per_epoch: int) -> str:

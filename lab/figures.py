@@ -16,6 +16,7 @@ from lab.columns import COLUMNS
 from lab.frame import intervals, kind, spans, titled
 from lab.machine import release_memory
 from lab.pictures import Picture, declared, faceted, rows
+from lab.quantities import metric_of
 from lab.race import raced
 from lab.ranking import answer
 from lab.runs import Run, write_bytes
@@ -161,7 +162,7 @@ def temperatures(results: "xarray.Dataset") -> alt.VConcatChart:
     note = (
         "From above: gradient norm; how many examples carry the gradient, (sum w)^2 / sum w^2 (thin: as many as n f(0) "
         "T / R, by the density f(0) of margins at the boundary, foretells); cosine with cross entropy at T = 1; points "
-        "of held-out accuracy gained by the best step along the gradient; in how many "
+        f"of held-out {metric_of(results)} gained by the best step along the gradient; in how many "
         "networks the gradient is exactly 0 or lost in float32 (dead). "
         f"{intervals(results)}"
     )
@@ -172,11 +173,11 @@ def temperatures(results: "xarray.Dataset") -> alt.VConcatChart:
 
 
 def gains(results: "xarray.Dataset") -> alt.FacetChart:
-    """Whose gradient raises accuracy: points gained by the best step along each, by stage."""
-    table = legend.in_table(results)
-    panel = charts.gains(legend.keys(results), [str(title) for title in table["title"].values])
+    """Whose gradient raises the metric: points gained by the best step along each, by stage."""
+    table, metric = legend.in_table(results), metric_of(results)
+    panel = charts.gains(legend.keys(results), [str(title) for title in table["title"].values], metric)
     note = (
-        "Dots: points of accuracy that a step along the gradient gains on "
+        f"Dots: points of {metric} that a step along the gradient gains on "
         f"{results.attrs['held_out_examples']:,} held-out images, its length chosen on the gradient's own; ticks: on "
         f"its own, flattered by that choice. {spans(results)}"
     )
@@ -196,7 +197,8 @@ def details(results: "xarray.Dataset") -> alt.FacetChart:
     """Every other diagnostic of every objective of the table, by stage, and how to read each."""
     table = legend.in_table(results)
     panel = grids.details([str(title) for title in table["title"].values], [one.heading for one in COLUMNS])
-    note = "The darker, the higher in its column. " + " ".join(f"{one.heading}: {one.reading}" for one in COLUMNS)
+    readings = " ".join(f"{one.heading}: {one.explained(metric_of(results))}" for one in COLUMNS)
+    note = f"The darker, the higher in its column. {readings}"
     chart = _by_stage(panel, results, width=46 * len(COLUMNS), height=19 * table.sizes["objective"], columns=1)
     return titled(
         chart,
@@ -229,36 +231,36 @@ def span(rows: series.Rows, measure: str) -> tuple[float, float]:
 
 
 def learning(results: "xarray.Dataset") -> alt.HConcatChart:
-    """Loss and accuracy of networks over their epochs."""
-    panels = [curves.learning("loss", "loss"), curves.learning("accuracy", "accuracy (%)")]
+    """Loss, accuracy and the metric asked for, of networks over their epochs."""
+    panels = [curves.learning(name, title) for name, title in series.learning_measures(results).items()]
     chart = alt.hconcat(*(panel.properties(width=340, height=220) for panel in panels), spacing=30)
     note = f"{intervals(results)} Training: means over the epoch's mini-batches, each before its step."
     rows = series.learning_rows(results)
-    return titled(chart, headlines.learning(results), note, results, width=800, learning=rows)
+    return titled(chart, headlines.learning(results), note, results, width=400 * len(panels), learning=rows)
 
 
 def standings(results: "xarray.Dataset") -> alt.LayerChart:
-    """Test accuracy of every objective of a sweep, best first, with intervals."""
+    """What every objective of a sweep comes to on test images, best first, with intervals."""
     rows, networks = tallies.ranking_rows(results), tallies.network_rows(results)
-    chart = races.ranking([row["title"] for row in rows]).properties(width=460, height=alt.Step(20))
+    chart = races.ranking([row["title"] for row in rows], metric_of(results)).properties(width=460, height=alt.Step(20))
     note = f"{spans(results)} Ticks: networks. Compared pairwise by seed, corrected for their number (Holm)."
     headline = " ".join(answer(results)[:2])
     return titled(chart, headline, note, results, width=780, ranking=rows, networks=networks)
 
 
 def tuning(results: "xarray.Dataset") -> alt.LayerChart:
-    """Validation accuracy of every objective at every learning rate."""
+    """What every objective comes to on validation images at every learning rate."""
     rows, titles = tallies.tuning_rows(results), [row["title"] for row in tallies.ranking_rows(results)]
-    chart = races.tuning(titles).properties(width=alt.Step(56), height=alt.Step(20))
+    chart = races.tuning(titles, metric_of(results)).properties(width=alt.Step(56), height=alt.Step(20))
     note = f"Means of {results.sizes['seed']} networks; framed: chosen. Grey: some network diverged."
     return titled(chart, headlines.tuning(results), note, results, width=700, tuning=rows)
 
 
 def progress(results: "xarray.Dataset") -> alt.VConcatChart:
-    """Validation accuracy over the epochs, at the chosen learning rates, and dead classes where there are any."""
+    """The metric on validation images over the epochs, at the chosen rates, and dead classes where there are any."""
     rows, titles = tallies.progress_rows(results), [row["title"] for row in tallies.ranking_rows(results)]
     panels = []
-    for measure, title in (("accuracy", "accuracy (%)"), ("dead", "dead classes")):
+    for measure, title in (("score", f"{metric_of(results)} (%)"), ("dead", "dead classes")):
         there = {row["title"] for row in rows if row["measure"] == measure}
         panels += [races.progress(measure, title, [one for one in titles if one in there])] if there else []
     chart = alt.vconcat(*panels, spacing=24)

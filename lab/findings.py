@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from lab.quantities import interval
+from lab.quantities import interval, metric_of
 from lab.race import raced
 from lab.ranking import answer
 from lab.statistics import Interval, mean_interval
@@ -140,7 +140,7 @@ def _wrong_answers(results: "xarray.Dataset") -> Finding:
 
 def _gain(results: "xarray.Dataset") -> Finding:
     table = results.isel(objective=results["in_table"].values)
-    better, worse = [], []
+    better, worse, metric = [], [], metric_of(results)
     for s in range(results.sizes["stage"]):
         others = max(table.sizes["objective"] - 1, 1)  # a claim about any of so many
         for title, values in zip(table["title"].values, table["gain_difference"].isel(stage=s).T.values, strict=True):
@@ -154,15 +154,15 @@ def _gain(results: "xarray.Dataset") -> Finding:
         for s in range(results.sizes["stage"])
     ]
     said = (
-        f"The best step along cross entropy's gradient gains {', '.join(gain)} points of held-out accuracy, stage by "
+        f"The best step along cross entropy's gradient gains {', '.join(gain)} points of held-out {metric}, stage by "
         "stage."
     )
     if results.sizes["seed"] < 2:
-        return Finding("Whose gradient raises accuracy most? One network cannot tell.", said)
+        return Finding(f"Whose gradient raises {metric} most? One network cannot tell.", said)
     claim = (
-        "Some gradients raise accuracy more than cross entropy's."
+        f"Some gradients raise {metric} more than cross entropy's."
         if better
-        else "No gradient raises accuracy more than cross entropy's, as far as these networks can tell."
+        else f"No gradient raises {metric} more than cross entropy's, as far as these networks can tell."
     )
     more = (
         f" More: {'; '.join(better[:3])}{f', and {len(better) - 3} more' if len(better) > 3 else ''}." if better else ""

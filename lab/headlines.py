@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lab import legend, series
-from lab.quantities import interval
+from lab.quantities import interval, metric_of
 from lab.statistics import Interval, mean_interval
 
 if TYPE_CHECKING:
@@ -109,7 +109,8 @@ def temperatures(results: "xarray.Dataset") -> str:
 
 
 def gains(results: "xarray.Dataset") -> str:
-    """Whose gradient raises held-out accuracy most, and whether it is better than cross entropy's."""
+    """Whose gradient raises the held-out metric most, and whether it is better than cross entropy's."""
+    metric = metric_of(results)
     stage = min(1, results.sizes["stage"] - 1)
     table = legend.in_table(results).isel(stage=stage)
     gain = table["gain_held_out"].transpose("objective", "seed").values
@@ -118,15 +119,15 @@ def gains(results: "xarray.Dataset") -> str:
     most = interval(results, "gain_held_out", gain[best], scale=100.0, among=len(gain))
     said = f"{when} a step along {title}'s gradient gains {_signed(most)} points"
     if str(table["objective"].values[best]) == "cross_entropy":
-        return f"On average no gradient raises held-out accuracy more than cross entropy's: {said}."
+        return f"On average no gradient raises held-out {metric} more than cross entropy's: {said}."
     ahead = table["gain_difference"].isel(objective=best).values
     more = interval(results, "gain_difference", ahead, scale=100.0, among=len(gain) - 1)
     said = f"{said}, {_signed(more)} more than cross entropy's"
     if more.n < 2:
-        return f"Whose gradient raises accuracy most? In this one network, {said}."
+        return f"Whose gradient raises {metric} most? In this one network, {said}."
     if more.low > 0:
-        return f"Another gradient raises held-out accuracy more than cross entropy's: {said}."
-    return f"Whether any gradient raises accuracy more than cross entropy's, these networks cannot tell: {said}."
+        return f"Another gradient raises held-out {metric} more than cross entropy's: {said}."
+    return f"Whether any gradient raises {metric} more than cross entropy's, these networks cannot tell: {said}."
 
 
 def weights(results: "xarray.Dataset") -> str:
@@ -160,12 +161,13 @@ def details(results: "xarray.Dataset") -> str:
 
 
 def learning(results: "xarray.Dataset") -> str:
-    """The accuracy on the test images at the end."""
-    final = mean_interval(100 * results["accuracy"].sel(split="test").isel(epoch=-1).values, within=(0.0, 100.0))
-    epochs = int(results["epoch"].values[-1])
-    return (
-        f"After {epochs} epoch{'s' if epochs != 1 else ''} {_interval(final, 1)} % of the test images are read rightly."
-    )
+    """The metric on the test images at the end."""
+    metric, epochs = metric_of(results), int(results["epoch"].values[-1])
+    final = mean_interval(100 * results[metric].sel(split="test").isel(epoch=-1).values, within=(0.0, 100.0))
+    said, when = f"{_interval(final, 1)} %", f"After {epochs} epoch{'s' if epochs != 1 else ''}"
+    if metric == "accuracy":
+        return f"{when} {said} of the test images are read rightly."
+    return f"{when} {metric} on the test images is {said}."
 
 
 def tuning(results: "xarray.Dataset") -> str:

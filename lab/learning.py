@@ -20,6 +20,7 @@ from lab.optimisers import Optimiser, optimiser
 from lab.runs import Run
 from lab.saved import network_of
 from lab.schedules import Schedule, annealed, at_step, hand_over, tied
+from lab.scoring import Metric, metric
 from lab.settings import TrainSettings
 from lab.training import TrainState, diverged, initial_shapes, networks_that_fit, train_together
 
@@ -35,6 +36,7 @@ class Plan(NamedTuple):
     network: Network
     schedule: Schedule
     optimiser: Optimiser
+    metric: Metric
     stages: list[int]  # steps at which epochs end, from 0 on
 
 
@@ -50,6 +52,7 @@ def plan(settings: TrainSettings, data: Dataset) -> Plan:
         network_of(training.network, data),
         _schedule(settings, per_epoch * settings.epochs),
         optimiser(training.optimiser, training.learning_rate, weight_decay=training.weight_decay),
+        metric(settings.metric, classes=len(data.classes)),
         [per_epoch * epoch for epoch in range(settings.epochs + 1)],
     )
     fit = networks_that_fit(*found[:3], data.train.images, batch_size=training.batch_size)
@@ -133,7 +136,8 @@ def learn(
         if state.step in what.stages:
             rows = _rows(what, data, state, seeds, time.perf_counter() - began)
             journal.add(rows)
-            said = f"validation accuracy {np.mean([row['validation/accuracy'] for row in rows]):.4f}"
+            name = what.metric.name
+            said = f"validation {name} {np.mean([row[f'validation/{name}'] for row in rows]):.4f}"
         stopped = stop() and state.step < what.stages[-1]
         journal.save(state, at_once=stopped)
         if stopped:
@@ -168,7 +172,14 @@ def _rows(what: Plan, data: Dataset, state: TrainState, seeds: Sequence[int], se
     """A row of metrics for each network, named as in "validation/accuracy"."""
     measured_by = at_step(what.schedule, state.step)
     found = {
-        split: evaluate_together(what.network.apply, [measured_by], state.parameters, part.images, part.labels)
+        split: evaluate_together(
+            what.network.apply,
+            [measured_by],
+            state.parameters,
+            part.images,
+            part.labels,
+            metrics=[what.metric],
+        )
         for split, part in (("validation", data.validation), ("test", data.test))
     }
     rows = []
@@ -205,6 +216,7 @@ def _labelled(
         attrs={
             "data": data.description,
             "network": what.network.name,
+            "metric": what.metric.name,
             "objective": str(what.schedule),
             "recipe": settings.training.recipe(str(what.schedule)),
         },

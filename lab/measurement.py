@@ -26,7 +26,8 @@ from lab.moments import Moments, batch_cosine, example_moments
 from lab.networks import Network
 from lab.nodes import MarginGram, gram_from_margins, margin_gram, margin_slopes
 from lab.objectives import Objective
-from lab.rays import accuracy_gain, best_weight, downhill
+from lab.rays import Gain, accuracy_gain, best_weight, downhill, metric_gain
+from lab.scoring import METRICS, Metric
 from lab.surrogates import GAUSSIAN_MARGIN
 
 MARGIN_EDGES = np.sinh(np.linspace(-np.arcsinh(40.0), np.arcsinh(40.0), 81))  # fine at 0, where it matters
@@ -53,16 +54,22 @@ def measure(
     held_out: Batch,
     objectives: Sequence[Objective],
     *,
+    metric: Metric = METRICS["accuracy"],
     precision: str = "highest",
 ) -> dict[str, Any]:
     """Every diagnostic of every objective's gradient on its `own` examples, by the names of `lab.quantities`.
 
-    `objectives` must have cross_entropy among them. What a gradient does is tried on `held_out` as well. What cannot
-    be said (a cosine with a gradient that is 0; the noise of an objective of a whole batch) is NaN.
+    `objectives` must have cross_entropy among them. What a gradient does is tried on `held_out` as well, and gains are
+    counted in `metric`. What cannot be said (a cosine with a gradient that is 0; the noise of an objective of a whole
+    batch) is NaN.
     """
     gradients, found = _of_gradients(network, parameters, own, objectives, precision)
     reference = [str(one) for one in objectives].index("cross_entropy")
-    found |= _of_rays(network, parameters, own, held_out, objectives, gradients, reference, precision)
+    # What changes example by example is counted in one program; of any other metric only whole sets have a value.
+    gain = _accuracy_gain if metric is METRICS["accuracy"] else partial(metric_gain, metric=metric)
+    found |= _of_rays(
+        gain(network, parameters, gradients, objectives, own, held_out, reference=reference, precision=precision)
+    )
     found |= _of_margins(
         network, parameters, own, held_out, objectives, gradients, reference, found["cosine"], precision
     )
@@ -176,21 +183,11 @@ def _of_examples(moments: Moments, batch: int) -> dict[str, Array]:
     }
 
 
-@partial(jax.jit, static_argnames=("network", "reference", "precision"))
-def _of_rays(
-    network: Network,
-    parameters: Any,
-    own: Batch,
-    held_out: Batch,
-    objectives: Sequence[Objective],
-    gradients: Any,
-    reference: int,
-    precision: str,
-) -> dict[str, Array]:
-    """What the best step along each gradient does to accuracy and to the objective itself."""
-    gain = accuracy_gain(
-        network, parameters, gradients, objectives, own, held_out, reference=reference, precision=precision
-    )
+_accuracy_gain = jax.jit(accuracy_gain, static_argnames=("network", "reference", "precision"))
+
+
+def _of_rays(gain: Gain) -> dict[str, Array]:
+    """What the best step along each gradient does to the metric and to the objective itself."""
     return {
         "gain_length": gain.length,
         "gain": gain.own,

@@ -20,12 +20,17 @@ class Quantity(NamedTuple):
     title: str
     unit: str  # of the number, "" where it has none
     axes: tuple[str, ...]
-    reading: str  # one sentence
+    reading: str  # one sentence; {metric} stands for the name of what gains are counted in
     within: tuple[float, float | None] = (-math.inf, math.inf)  # what is possible; None: all examples there are
+
+    def explained(self, metric: str) -> str:
+        """The reading of a comparison that counts gains in this metric."""
+        return self.reading.format(metric=metric)
 
 
 _PER = ("objective",)
 _PAIR = ("objective", "other")
+_ERROR = "Over the examples: binomial of accuracy, by the jackknife of any other metric."
 _POSITIVE, _SHARE, _COSINE, _CHANGE, _EXAMPLES = (0.0, math.inf), (0.0, 1.0), (-1.0, 1.0), (-1.0, 1.0), (0.0, None)
 
 QUANTITIES: dict[str, Quantity] = {
@@ -213,45 +218,43 @@ QUANTITIES: dict[str, Quantity] = {
         "best length",
         "units of weight",
         _PER,
-        "How far to go along the gradient for most accuracy on its own examples.",
+        "How far to go along the gradient for most {metric} on its own examples.",
         within=_POSITIVE,
     ),
     "gain": Quantity(
         "gain, own",
-        "share of examples",
+        "share",
         _PER,
-        "Accuracy gained by that step on the gradient's own examples: flattered, since the length was chosen there.",
+        "The {metric} gained by that step on the gradient's own examples: flattered, as the length was chosen there.",
         within=_CHANGE,
     ),
-    "gain_error": Quantity(
-        "gain, own, standard error", "share of examples", _PER, "Binomial, over the examples.", within=_POSITIVE
-    ),
+    "gain_error": Quantity("gain, own, standard error", "share", _PER, _ERROR, within=_POSITIVE),
     "gain_held_out": Quantity(
         "gain, held-out",
-        "share of examples",
+        "share",
         _PER,
-        "Accuracy gained by the same step on held-out examples: who has the usable gradient.",
+        "The {metric} gained by the same step on held-out examples: who has the usable gradient.",
         within=_CHANGE,
     ),
     "gain_held_out_error": Quantity(
         "gain, held-out, standard error",
-        "share of examples",
+        "share",
         _PER,
-        "Binomial, over the examples.",
+        _ERROR,
         within=_POSITIVE,
     ),
     "gain_difference": Quantity(
         "gain over cross entropy",
-        "share of examples",
+        "share",
         _PER,
-        "The held-out gain less cross entropy's, example by example: above 0, this gradient is the better one.",
+        "The held-out gain less cross entropy's, on the same examples: above 0, this gradient is the better one.",
         within=_CHANGE,
     ),
     "gain_difference_error": Quantity(
         "gain over cross entropy, standard error",
-        "share of examples",
+        "share",
         _PER,
-        "Paired, over the examples.",
+        f"Paired. {_ERROR}",
         within=_POSITIVE,
     ),
     "predicted": Quantity(
@@ -313,6 +316,7 @@ QUANTITIES: dict[str, Quantity] = {
     ),
     "train_accuracy": Quantity("training accuracy", "", (), "Over all training images.", within=_SHARE),
     "test_accuracy": Quantity("test accuracy", "", (), "Over all test images.", within=_SHARE),
+    "test_metric": Quantity("test metric", "", (), "The {metric} over all test images.", within=_SHARE),
     "difference_moved_share": Quantity(
         "accuracy moved",
         "share of weights",
@@ -338,6 +342,16 @@ QUANTITIES: dict[str, Quantity] = {
         "mean along one weight", "", ("curve", "offset"), "Each objective's mean as the steepest weight moves."
     ),
 }
+
+
+def metric_of(results: "xarray.Dataset") -> str:
+    """The name of the metric that gains are counted in, or networks are ranked by.
+
+    >>> import xarray
+    >>> metric_of(xarray.Dataset(attrs={"metric": "macro_f1"}))
+    'macro_f1'
+    """
+    return str(results.attrs.get("metric", "accuracy"))
 
 
 def interval(results: "xarray.Dataset", quantity: str, values: Any, *, scale: float = 1.0, among: int = 1) -> Interval:

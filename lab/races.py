@@ -14,8 +14,8 @@ BARE = {"ticks": False, "domain": False, "grid": False, "title": None, "labelLim
 VERDICTS = {"better": "#0072B2", "reference": INK, "cannot tell": EXAMPLES, "worse": "#D55E00"}
 
 
-def ranking(titles: Sequence[str]) -> alt.LayerChart:
-    """Test accuracy of each objective with its interval, and every network as a tick across it."""
+def ranking(titles: Sequence[str], metric: str) -> alt.LayerChart:
+    """The metric on test images of each objective with its interval, and every network as a tick across it."""
     y = alt.Y("title:N", sort=list(titles), axis=alt.Axis(**BARE))
     scale = alt.Scale(zero=False, nice=True)
     colour = alt.Color(
@@ -27,15 +27,15 @@ def ranking(titles: Sequence[str]) -> alt.LayerChart:
     ticks = (
         alt.Chart(data("networks"))
         .mark_tick(size=11, thickness=1.2, opacity=0.8, color=EXAMPLES)
-        .encode(x=alt.X("accuracy:Q", scale=scale, axis=alt.Axis(tickCount=8, labelFlush=False)), y=y)
+        .encode(x=alt.X("score:Q", scale=scale, axis=alt.Axis(tickCount=8, labelFlush=False)), y=y)
     )
     spans = (
         means.transform_filter("datum.n > 1")
         .mark_rule(strokeWidth=2.5)
-        .encode(x=alt.X("low:Q", scale=scale, title="accuracy on test images (%)"), x2="high:Q", y=y, color=colour)
+        .encode(x=alt.X("low:Q", scale=scale, title=f"{metric} on test images (%)"), x2="high:Q", y=y, color=colour)
     )
     points = means.mark_point(size=60, filled=True, opacity=1).encode(
-        x=alt.X("mean:Q", title="accuracy on test images (%)"),
+        x=alt.X("mean:Q", title=f"{metric} on test images (%)"),
         y=y,
         color=colour,
         shape=alt.Shape(
@@ -47,8 +47,8 @@ def ranking(titles: Sequence[str]) -> alt.LayerChart:
     return alt.LayerChart(layer=[ticks, spans, points])
 
 
-def tuning(titles: Sequence[str]) -> alt.LayerChart:
-    """Validation accuracy of each objective at each learning rate, the chosen one framed."""
+def tuning(titles: Sequence[str], metric: str) -> alt.LayerChart:
+    """The metric on validation images of each objective at each learning rate, the chosen one framed."""
     base = alt.Chart(data("tuning")).encode(
         x=alt.X("rate:O", title="learning rate", axis=alt.Axis(labelAngle=0)),
         y=alt.Y("title:N", sort=list(titles), axis=alt.Axis(**BARE)),
@@ -56,7 +56,9 @@ def tuning(titles: Sequence[str]) -> alt.LayerChart:
     shade = alt.Color(
         "mean:Q",
         scale=alt.Scale(scheme="blues", zero=False),
-        legend=alt.Legend(title="validation accuracy (%)", orient="bottom", direction="horizontal", gradientLength=160),
+        legend=alt.Legend(
+            title=f"validation {metric} (%)", orient="bottom", direction="horizontal", gradientLength=160
+        ),
     )
     cells = base.transform_filter("datum.n > 0").mark_rect(stroke="#ffffff").encode(color=shade)
     lost = base.transform_filter("datum.n == 0").mark_rect(fill=EXAMPLES, opacity=0.3)

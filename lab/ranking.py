@@ -1,24 +1,25 @@
-"""The ranking of a sweep: test accuracies with intervals, differences paired by seed, and the answer in words."""
+"""The ranking of a sweep: metrics on test images with intervals, differences paired by seed, the answer in words."""
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from lab.quantities import metric_of
 from lab.statistics import Interval, holm, mean_interval, paired_difference, paired_test, probability_of_improvement
 
 if TYPE_CHECKING:
     import xarray
 
 LEVEL = 0.05  # of Holm's corrected p-values, below which a difference is taken to be one
-_POINTS = (-100.0, 100.0)  # between which two accuracies can differ
+_POINTS = (-100.0, 100.0)  # between which two shares can differ
 
 
 class Place(NamedTuple):
-    """An objective's place; accuracies and differences in percent and points."""
+    """An objective's place; scores and differences in percent and points."""
 
     objective: str
     title: str
-    accuracy: Interval  # on test images
+    score: Interval  # the metric on test images
     difference: Interval  # to the reference, paired by seed
     corrected: Interval  # the same, of the level at which Holm tests it: it leaves out 0 wherever the verdict does
     better: Interval  # probability that one of its networks is better than one of the reference's
@@ -38,28 +39,28 @@ class Place(NamedTuple):
 
 
 def ranking(results: "xarray.Dataset") -> list[Place]:
-    """The objectives of a sweep, the most accurate on test images first.
+    """The objectives of a sweep, the one with the best metric on test images first.
 
     Differences are paired by seed: networks of one seed start alike and see the same mini-batches. Their p-values
     (paired t) are corrected for how many objectives are compared with the reference (Holm 1979): of m, the one with the
     i-th smallest is tested at the level 0.05 / (m - i + 1).
     """
-    accuracy = 100 * results["test_accuracy"]
-    reference = accuracy.sel(objective=results.attrs["reference"]).values
+    scores = 100 * results[f"test_{metric_of(results)}"]
+    reference = scores.sel(objective=results.attrs["reference"]).values
     names = [str(name) for name in results["objective"].values]
     others = [name for name in names if name != results.attrs["reference"]]
-    tested = np.array([paired_test(accuracy.sel(objective=name).values, reference) for name in others])
+    tested = np.array([paired_test(scores.sel(objective=name).values, reference) for name in others])
     p_values = dict(zip(others, holm(tested), strict=True)) if others else {}
     tests = np.maximum(np.isfinite(tested).sum() - np.argsort(np.argsort(tested)), 1)  # NaN comes last
     among = dict(zip(others, tests.tolist(), strict=True))
     places = []
     for name in names:
-        of, own = results.sel(objective=name), accuracy.sel(objective=name).values
+        of, own = results.sel(objective=name), scores.sel(objective=name).values
         places.append(
             Place(
                 objective=name,
                 title=str(of["title"].item()),
-                accuracy=mean_interval(own, within=(0.0, 100.0)),
+                score=mean_interval(own, within=(0.0, 100.0)),
                 difference=paired_difference(own, reference, within=_POINTS),
                 corrected=paired_difference(own, reference, among=among.get(name, 1), within=_POINTS),
                 better=probability_of_improvement(own, reference),
@@ -71,7 +72,7 @@ def ranking(results: "xarray.Dataset") -> list[Place]:
                 diverged=int(of["diverged"]),
             )
         )
-    return sorted(places, key=lambda place: -place.accuracy.mean)
+    return sorted(places, key=lambda place: -place.score.mean)
 
 
 def answer(results: "xarray.Dataset") -> list[str]:
@@ -82,11 +83,12 @@ def answer(results: "xarray.Dataset") -> list[str]:
     places = ranking(results)
     reference = next(place for place in places if place.objective == results.attrs["reference"])
     others = [place for place in places if place is not reference]
-    n = results.sizes["seed"]
-    best = 100 * results["test_accuracy"].sel(objective=places[0].objective).values
-    accuracy = mean_interval(best, among=len(places), within=(0.0, 100.0))
+    n, metric = results.sizes["seed"], metric_of(results)
+    best = 100 * results[f"test_{metric}"].sel(objective=places[0].objective).values
+    score = mean_interval(best, among=len(places), within=(0.0, 100.0))
     chosen = f"for the best of {len(places)}; " if others and n > 1 else ""
-    said = [f"{places[0].title} reads most test images rightly: {accuracy.text(1)} % ({chosen}n = {n})."]
+    does = "reads most test images rightly" if metric == "accuracy" else f"has the highest {metric} on test images"
+    said = [f"{places[0].title} {does}: {score.text(1)} % ({chosen}n = {n})."]
     if n < 2:
         return [*said, "One network of each cannot tell an objective from chance: add --seeds."]
     better = [place for place in others if place.verdict == "better"]

@@ -54,7 +54,7 @@ def _comparison(results: "xarray.Dataset", name: str, folded: str) -> str:
     shown = "".join(f"body:has(#stage-{s}:checked) tbody:not(.of-stage-{s}) {{ display: none; }}\n" for s in stages)
     parts = [(part.heading, part.words + part.figure) for part in story.parts(results)]
     return document(
-        story.TITLE,
+        story.title(results),
         name=name,
         header=f"<p>{markup.plain(source(results))}</p>",
         bar=story.stage_choice(results) + markup.chooser(key for s in specs.values() for key in links.keys(s, rows)),

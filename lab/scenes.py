@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from lab import charts, figures, grids, legend, races, series, story, tallies
 from lab.links import fitted
 from lab.page import Spec
-from lab.quantities import interval
+from lab.quantities import interval, metric_of
 from lab.race import raced
 from lab.statistics import Interval
 
@@ -50,7 +50,9 @@ def specs(results: "xarray.Dataset", rows: dict[str, series.Rows]) -> dict[str, 
     found["cosines"] = _spec(heat, choices, height=26 * len(labels))
     found["margins"] = _margins(results, rows, choices)
     titles = [str(title) for title in legend.in_table(results)["title"].values]
-    found["gains"] = _spec(charts.gains(legend.keys(results), titles), choices, height=22 * len(titles))
+    found["gains"] = _spec(
+        charts.gains(legend.keys(results), titles, metric_of(results)), choices, height=22 * len(titles)
+    )
     found["weights"] = _spec(charts.node_weights(), choices, height=220)
     for measure in series.TEMPERATURE_MEASURES:
         chart = charts.temperatures(measure, swept, at, figures.span(rows["temperatures"], measure))
@@ -60,7 +62,9 @@ def specs(results: "xarray.Dataset", rows: dict[str, series.Rows]) -> dict[str, 
     found["temperatures-dead"]["title"]["text"] = {"expr": "stage + ': dead in how many networks'"}
     if "ranking" in rows:
         titles = [row["title"] for row in rows["ranking"]]
-        found["race"] = fitted(races.ranking(titles), height=24 * len(titles), link="key", names={"key": ""})
+        found["race"] = fitted(
+            races.ranking(titles, metric_of(results)), height=24 * len(titles), link="key", names={"key": ""}
+        )
     return found
 
 

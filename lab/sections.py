@@ -11,6 +11,7 @@ from lab.markup import Style, boxes, figure, plain
 from lab.markup import legend as buttons
 from lab.page import Spec
 from lab.pictures import Picture
+from lab.quantities import metric_of
 
 if TYPE_CHECKING:
     import xarray
@@ -37,7 +38,7 @@ def question(results: "xarray.Dataset") -> str:
     """What the run asks."""
     return {
         "study": lambda: str(results.attrs["question"]),
-        "compare": lambda: story.TITLE,
+        "compare": lambda: story.title(results),
         "sweep": lambda: "Which objective trains the better network?",
         "train": lambda: "What do these networks learn?",
         "show": lambda: f"Where does {results['title'].values[0]} look?",
@@ -125,8 +126,8 @@ def _slug(name: str) -> str:
 def _sweep(results: "xarray.Dataset") -> list[Section]:
     rows = tallies.ranking_rows(results)
     titles = [row["title"] for row in rows]
-    standings = links.fitted(races.ranking(titles), height=21 * len(titles), link="title")
-    tuning = links.fitted(races.tuning(titles), height=21 * len(titles), link="title")
+    standings = links.fitted(races.ranking(titles, metric_of(results)), height=21 * len(titles), link="title")
+    tuning = links.fitted(races.tuning(titles, metric_of(results)), height=21 * len(titles), link="title")
     first = Section(
         " ".join(ranking.answer(results)[:2]),
         f"{spans(results)} Ticks: networks. Compared pairwise by seed, corrected for their number (Holm).",
@@ -143,10 +144,11 @@ def _sweep(results: "xarray.Dataset") -> list[Section]:
 
 
 def _progress(results: "xarray.Dataset") -> Section:
-    """Accuracy and dead classes over the epochs, all objectives in one picture: here one can be shown alone."""
+    """The metric and dead classes over the epochs, all objectives in one picture: here one can be shown alone."""
+    metric = metric_of(results)
     by_title = results.swap_dims(objective="title").isel(epoch=slice(1, None))
     shown = [
-        Picture("progress", "", "validation_accuracy", "accuracy (%)", "epoch", "epoch", by="title", scale=100.0),
+        Picture("progress", "", f"validation_{metric}", f"{metric} (%)", "epoch", "epoch", by="title", scale=100.0),
         Picture("dead", "", "dead_classes", "dead classes", "epoch", "epoch", by="title", zero=True),
     ]
     parts = [declared(one, by_title) for one in shown]
@@ -163,15 +165,15 @@ def _progress(results: "xarray.Dataset") -> Section:
 
 
 def _train(results: "xarray.Dataset") -> list[Section]:
-    measures = {"loss": "loss", "accuracy": "accuracy (%)"}
     specs = {
         measure: links.fitted(curves.learning(measure, title), link="split", where={"measure": measure})
-        for measure, title in measures.items()
+        for measure, title in series.learning_measures(results).items()
     }
     entries = [links.take_legend(spec) for spec in specs.values()][0]
     note = f"{intervals(results)} Training: means over the epoch's mini-batches, each before its step."
     rows = {"learning": series.learning_rows(results)}
-    return [Section("Loss and accuracy, epoch by epoch", note, specs, rows, entries)]
+    *names, last = specs
+    return [Section(f"{', '.join(names).capitalize()} and {last}, epoch by epoch", note, specs, rows, entries)]
 
 
 def _show(results: "xarray.Dataset") -> list[Section]:

@@ -13,7 +13,7 @@ from jaxtyping import Shaped
 
 from lab import legend
 from lab.columns import COLUMNS, Column
-from lab.quantities import interval
+from lab.quantities import interval, metric_of
 from lab.statistics import Interval, mean_interval
 
 if TYPE_CHECKING:
@@ -279,9 +279,14 @@ def difference_rows(results: "xarray.Dataset") -> Rows:
     ]
 
 
+def learning_measures(results: "xarray.Dataset") -> dict[str, str]:
+    """What is shown of networks that learn, and how their axes are named: loss, accuracy, the metric asked for."""
+    return {"loss": "loss"} | {name: f"{name} (%)" for name in dict.fromkeys(["accuracy", metric_of(results)])}
+
+
 def learning_rows(results: "xarray.Dataset") -> Rows:
-    """Loss and accuracy (%) of each part of the data after each epoch, where they are known: means over networks."""
-    limits = {"loss": (1.0, -math.inf, math.inf), "accuracy": (100.0, 0.0, 100.0)}
+    """Loss and metrics (%) of each part of the data after each epoch, where they are known: means over networks."""
+    limits = dict.fromkeys(learning_measures(results), (100.0, 0.0, 100.0)) | {"loss": (1.0, -math.inf, math.inf)}
     rows = [
         {"measure": name, "split": str(split), "epoch": int(epoch)}
         | interval_of(results[name].sel(split=split, epoch=epoch).values, scale=scale, least=least, most=most)

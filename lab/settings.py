@@ -145,6 +145,8 @@ class CompareSettings:
     """networks, each with its own start, mini-batches and images; what is reported is their mean"""
     seed: int = 0
     """the first seed"""
+    metric: str = "accuracy"
+    """what is to be gained: accuracy, balanced_accuracy, macro_f1, or your own as in path/to/mine.py:name"""
     race: int = 0
     """steps (in whole epochs, as 300) for which objectives train networks of their own: whose are better? 0: none do"""
     precision: Precision = "highest"
@@ -197,6 +199,8 @@ class TrainSettings:
     """the temperature falls (or rises) geometrically from the objective's to this by the end; 0: it stays"""
     margin_quantile: float = 0.0
     """the temperature follows this quantile of each mini-batch's absolute margins; 0: it does not"""
+    metric: str = "accuracy"
+    """what is shown beside the loss: accuracy, balanced_accuracy, macro_f1, or your own as in path/to/mine.py:name"""
     hand_over: str = ""
     """another objective from a step on, as in 500:expected_error"""
     epochs: int = 10
@@ -251,6 +255,8 @@ class SweepSettings:
     """an objective in competition, as in gce:q=0.5; may be given several times (none: a standard set)"""
     reference: str = "cross_entropy"
     """the objective that all others are compared with"""
+    metric: str = "accuracy"
+    """what chooses and ranks: accuracy, balanced_accuracy, macro_f1, or your own as in path/to/mine.py:name"""
     temperatures: str = ""
     """temperatures at which every objective that has one, and names none, competes, as in 0.25,1,4"""
     learning_rates: str = "0.1,0.3,1,3,10"

@@ -13,7 +13,7 @@ from lab.frame import intervals, source, spans
 from lab.markup import Style, boxes, figure, glossary, plain, radio
 from lab.markup import legend as buttons
 from lab.palette import styles
-from lab.quantities import QUANTITIES, interval
+from lab.quantities import QUANTITIES, interval, metric_of
 from lab.race import raced
 from lab.statistics import Interval
 
@@ -29,7 +29,7 @@ class Part(NamedTuple):
     figure: str = ""
 
 
-TITLE = "We want accuracy. Why train on a loss?"
+TITLE = "We want {metric}. Why train on a loss?"
 
 QUESTION = """<p>We judge a network by its accuracy: the share of images it reads rightly. Chapter 4 trains
 it on something else, a loss, and gives the reason in one sentence: the derivative of accuracy with respect
@@ -37,6 +37,9 @@ to a weight is 0 almost everywhere, so gradient descent would stand still.</p>
 <p>This page makes that sentence visible, in networks that were trained for it, and then asks what the
 chapter leaves open. If accuracy is smoothed a little, so that its steps become slopes, would that do in
 place of a loss?</p>"""
+
+JUDGED = """<p>What counts here is another metric, {metric}: what a step along a gradient gains is counted in it, and
+it decides a race. The smoothed accuracies are stand-ins for accuracy all the same.</p>"""
 
 STAIRCASE = """<p>Take one network and {images} images. Move a single weight to and fro, leave all the
 others alone, and write down what happens. The error (1 &minus; accuracy) can only change when some
@@ -69,8 +72,8 @@ the boundary: as training clears them away, fewer and fewer are left to carry th
 listens to everybody, and then its direction is another question&rsquo;s answer. A gradient is called dead
 when it is exactly 0, or so small that float32 cannot tell the weights before a step from those after.</p>"""
 
-USABLE = """<p>Direction and support are means. The end is accuracy itself: follow each gradient in a straight
-line, as far as is best, and count how many more images are read rightly. The length of the step is chosen
+USABLE = """<p>Direction and support are means. The end is {metric} itself: follow each gradient in a straight
+line, as far as is best, and {count}. The length of the step is chosen
 on the images that the gradient was taken from, so the gain there is flattered (the small ticks). The dots
 are the gain of the same step on images that neither the gradient nor its length has seen.</p>
 <p>And if one could choose any weight over the margin? The last picture shows the one whose gradient points
@@ -78,8 +81,7 @@ best where held-out accuracy rises, beside cross entropy&rsquo;s. Where the two 
 its pull on images that accuracy does not ask for.</p>"""
 
 RACE = """<p>A gradient is a means, and a network is the end. So let objectives train networks of their own, from
-the same starts and on the same mini-batches: {recipe}. How many of the test images do their networks read
-rightly?</p>
+the same starts and on the same mini-batches: {recipe}. {asked}</p>
 <p>These networks are young: for longer training, and for more objectives and temperatures, there is
 <code>python -m lab sweep</code>.</p>"""
 
@@ -97,15 +99,26 @@ def _glossary(results: "xarray.Dataset") -> dict[str, str]:
         "cos": "Cosine with cross entropy&rsquo;s gradient. " + QUANTITIES["cosine"].reading,
         "dead": "In how many networks the gradient is 0, or a step along it is lost to float32.",
     }
-    return first | {column.heading: escape(column.reading) for column in COLUMNS}
+    metric = metric_of(results)
+    return first | {column.heading: escape(column.explained(metric)) for column in COLUMNS}
+
+
+def title(results: "xarray.Dataset") -> str:
+    """What the page asks."""
+    return TITLE.format(metric=metric_of(results))
 
 
 def parts(results: "xarray.Dataset") -> list[Part]:
     """The page from top to bottom, up to its methods."""
     images = f"{int(results.attrs['line_examples'])} of its training"
-    race = raced(results)
+    race, metric = raced(results), metric_of(results)
+    plainly = metric == "accuracy"
+    count = "count how many more images are read rightly" if plainly else f"see by how much {metric} rises"
     return [
-        Part("What we want, and what we train on", QUESTION),
+        Part(
+            "What we want, and what we train on",
+            QUESTION if plainly else QUESTION + JUDGED.format(metric=escape(metric)),
+        ),
         Part(
             "One weight, moved",
             STAIRCASE.format(images=images),
@@ -165,7 +178,7 @@ def parts(results: "xarray.Dataset") -> list[Part]:
         ),
         Part(
             "Which gradient is usable?",
-            USABLE,
+            USABLE.format(metric=escape(metric), count=escape(count)),
             _figure(
                 headlines.gains(results),
                 boxes(["gains"]),
@@ -189,10 +202,13 @@ def _race(race: "xarray.Dataset") -> Part:
     """Who trains the better network; one that diverged at every rate is named and not drawn."""
     lost = f" Diverged at every learning rate: {race.attrs['lost']}." if race.attrs["lost"] else ""
     note = f"{spans(race)} Ticks: networks. Compared pairwise by seed, corrected for their number (Holm).{lost}"
-    headline = " ".join(ranking.answer(race)[:2])
+    headline, metric = " ".join(ranking.answer(race)[:2]), metric_of(race)
+    asked = "How many of the test images do their networks read rightly?"
+    if metric != "accuracy":
+        asked = f"What {metric} do they come to on the test images?"
     return Part(
         "Who trains the better network?",
-        RACE.format(recipe=escape(race.attrs["recipe"])),
+        RACE.format(recipe=escape(race.attrs["recipe"]), asked=escape(asked)),
         figure(boxes(["race"]), plain(f"{note} {source(race)}"), headline=headline),
     )
 
@@ -242,14 +258,17 @@ def _controls(results: "xarray.Dataset") -> str:
 def stage_choice(results: "xarray.Dataset") -> str:
     """The stages of training with what the networks know by then: one choice for all pictures."""
     first = min(1, results.sizes["stage"] - 1)
-    accuracy = 100 * results["test_accuracy"].mean("seed").values
+    metric = metric_of(results)
+    score = 100 * results["test_metric"].mean("seed").values
     radios = []
     for i, stage in enumerate(legend.stage_titles(results)):
         # On a phone only what tells the stages apart is shown.
         name, more, epochs = stage.removeprefix("after ").partition(" (")
         after = '<span class="more">after </span>' if stage.startswith("after ") else ""
         epochs = f'<span class="more">{escape(more + epochs)}</span>'
-        label = f"{after}{escape(name)}{epochs}<small>{accuracy[i]:.0f}&nbsp;% right</small>"
+        percent = f"{score[i]:.0f}&nbsp;%"
+        said = f"{percent} right" if metric == "accuracy" else f"{escape(metric)} {percent}"
+        label = f"{after}{escape(name)}{epochs}<small>{said}</small>"
         radios.append(radio("stage", stage, label, checked=i == first, identity=f"stage-{i}"))
     return f'<fieldset class="choice"><legend>The networks</legend>{"".join(radios)}</fieldset>'
 

@@ -1,7 +1,8 @@
 """Sweeps: which objective trains the better network, each tuned with the same effort.
 
 Every objective is trained at every learning rate of one grid, by every optimiser, from the same starts on the same
-mini-batches. Its own rate and optimiser are chosen by validation accuracy; only then are test images looked at.
+mini-batches. Its own rate and optimiser are chosen by what the networks come to on validation images, in accuracy or
+another metric; only then are test images looked at.
 """
 
 from collections import Counter
@@ -21,6 +22,7 @@ from lab.objectives import Objective
 from lab.optimisers import optimiser
 from lab.runs import Run
 from lab.saved import network_of
+from lab.scoring import metric
 from lab.settings import SweepSettings
 from lab.training import networks_that_fit, train_together
 
@@ -68,7 +70,9 @@ def sweep(
     say: Callable[[str], object] = lambda text: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> "xarray.Dataset":
-    """Every objective's validation accuracy at every learning rate, and its test accuracy at the chosen one.
+    """What every objective comes to on validation images at every learning rate, and on test images at the chosen one.
+
+    What counts is `settings.metric`: "validation_" and "test_" with its name; accuracies are there in any case.
 
     Cells of one family train together. Where an objective's best rate lies on the edge of the grid, the grid is made
     wider on that side for it, by one rate at a time and `settings.widenings` times at most: `widened` says by how
@@ -88,13 +92,13 @@ def sweep(
     grid = settings.learning_rate_values
     wanted = [Cell(str(one), by, rate) for one in contest.objectives for by in settings.optimisers for rate in grid]
     while wanted:
-        done = _scores(rows)
+        done = _scores(rows, contest.metric.name)
         for family in contest.families([cell for cell in wanted if cell not in done]):
             found = contest.train(family)
             rows += found
             if run:
                 run.add_metrics(found)
-        wanted = _beyond_the_edges(_scores(rows), grid, settings.widenings)
+        wanted = _beyond_the_edges(_scores(rows, contest.metric.name), grid, settings.widenings)
         for cell in wanted:
             say(f"{cell.objective}: best at the edge of the learning rates; {cell.learning_rate:.3g} is tried as well.")
     return _labelled(settings, data, contest, rows)
@@ -115,6 +119,7 @@ class _Contest:
         self.settings, self.data, self.progress, self.stop = settings, data, progress, stop
         self.network: Network = network_of(settings.network, data)
         self.objectives = swept_objectives(settings)
+        self.metric = metric(settings.metric, classes=len(data.classes))
         self.by_name = {str(one): one for one in self.objectives}
         per_epoch = examples // settings.batch_size
         self.stages = [per_epoch * epoch for epoch in range(settings.epochs + 1)]
@@ -143,7 +148,7 @@ class _Contest:
         ]
 
     def train(self, cells: Sequence[Cell]) -> list[Row]:
-        """Trains a family; a row for every cell, seed and epoch, with test accuracy in the last of each.
+        """Trains a family; a row for every cell, seed and epoch, with test images in the last of each.
 
         Raises: Stopped once it is asked for: a family is done as a whole or not at all.
         """
@@ -174,27 +179,28 @@ class _Contest:
             last = state.step == self.stages[-1]
             parts = {"validation": self.data.validation} | ({"test": self.data.test} if last else {})
             found = {
-                part: evaluate_together(self.network.apply, measured, state.parameters, of.images, of.labels)
+                part: evaluate_together(
+                    self.network.apply, measured, state.parameters, of.images, of.labels, metrics=[self.metric]
+                )
                 for part, of in parts.items()
             }
+            kept = [(part, name) for part in parts for name in dict.fromkeys(["accuracy", self.metric.name])]
             for v, cell in enumerate(cells):
                 for s, seed in enumerate(self.seeds):
                     row = cell._asdict() | {"seed": seed, "step": state.step, "epoch": self.stages.index(state.step)}
                     row["finite"] = bool(state.finite[s, v])
-                    row["validation/accuracy"] = float(found["validation"]["accuracy"][s, v])
-                    row["validation/dead_classes"] = float(found["validation"]["dead_classes"][s, v])
-                    if last:
-                        row["test/accuracy"] = float(found["test"]["accuracy"][s, v])
+                    for part, name in [*kept, ("validation", "dead_classes")]:
+                        row[f"{part}/{name}"] = float(found[part][name][s, v])
                     rows.append(row)
         return rows
 
 
-def _scores(rows: Iterable[Row]) -> dict[Cell, float]:
-    """Each cell's mean validation accuracy over seeds at the end; -1 where a network stopped being finite."""
+def _scores(rows: Iterable[Row], metric: str) -> dict[Cell, float]:
+    """Each cell's mean on validation images over seeds at the end; -1 where a network stopped being finite."""
     ends: dict[Cell, list[float]] = {}
     for row in rows:
         if "test/accuracy" in row:
-            ends.setdefault(_cell(row), []).append(row["validation/accuracy"] if row["finite"] else -np.inf)
+            ends.setdefault(_cell(row), []).append(row[f"validation/{metric}"] if row["finite"] else -np.inf)
     return {cell: float(np.mean(values)) if np.isfinite(values).all() else -1.0 for cell, values in ends.items()}
 
 
@@ -232,7 +238,8 @@ def _cell(row: Row) -> Cell:
 def _labelled(settings: SweepSettings, data: Dataset, contest: _Contest, rows: Sequence[Row]) -> "xarray.Dataset":
     import xarray
 
-    scores = _scores(rows)
+    judge = contest.metric.name
+    scores = _scores(rows, judge)
     lost = [name for name in contest.by_name if scores[_best(scores, objective=name)] < 0]
     reference = str(objective(settings.reference))
     if reference in lost:
@@ -243,13 +250,14 @@ def _labelled(settings: SweepSettings, data: Dataset, contest: _Contest, rows: S
     names, seeds, epochs = [name for name in contest.by_name if name not in lost], contest.seeds, len(contest.stages)
     rates, optimisers = sorted({cell.learning_rate for cell in scores}), list(settings.optimisers)
     chosen = [_best(scores, objective=name) for name in names]
-    shape = {
-        "tuning": (len(names), len(optimisers), len(rates), len(seeds)),
-        "test_accuracy": (len(names), len(seeds)),
-        "validation_accuracy": (len(names), len(seeds), epochs),
-        "dead_classes": (len(names), len(seeds), epochs),
-    }
-    values: dict[str, Any] = {name: np.full(of, np.nan) for name, of in shape.items()}
+    metrics = list(dict.fromkeys(["accuracy", judge]))
+    axes = {"tuning": ("objective", "optimiser", "learning_rate", "seed")}
+    axes |= {f"test_{name}": ("objective", "seed") for name in metrics}
+    followed = [*(f"validation_{name}" for name in metrics), "dead_classes"]
+    axes |= {name: ("objective", "seed", "epoch") for name in followed}
+    lengths = {"objective": len(names), "optimiser": len(optimisers), "learning_rate": len(rates)}
+    lengths |= {"seed": len(seeds), "epoch": epochs}
+    values = {name: np.full([lengths[axis] for axis in of], np.nan) for name, of in axes.items()}
     for row in rows:
         if row["objective"] in lost:
             continue
@@ -257,25 +265,21 @@ def _labelled(settings: SweepSettings, data: Dataset, contest: _Contest, rows: S
         o = names.index(cell.objective)
         if "test/accuracy" in row and row["finite"]:
             at = (o, optimisers.index(cell.optimiser), rates.index(cell.learning_rate), s)
-            values["tuning"][at] = row["validation/accuracy"]
+            values["tuning"][at] = row[f"validation/{judge}"]
         if cell == chosen[o]:
-            values["validation_accuracy"][o, s, row["epoch"]] = row["validation/accuracy"]
             values["dead_classes"][o, s, row["epoch"]] = row["validation/dead_classes"]
-            if "test/accuracy" in row:
-                values["test_accuracy"][o, s] = row["test/accuracy"]
+            for name in metrics:
+                values[f"validation_{name}"][o, s, row["epoch"]] = row[f"validation/{name}"]
+                if "test/accuracy" in row:
+                    values[f"test_{name}"][o, s] = row[f"test/{name}"]
     tried = [[[Cell(name, by, rate) in scores for rate in rates] for by in optimisers] for name in names]
     grid = settings.learning_rate_values
     widened = [sum(cell.objective == name and cell.learning_rate not in grid for cell in scores) for name in names]
     diverged = [sum(score < 0 for cell, score in scores.items() if cell.objective == name) for name in names]
     made = [contest.by_name[name] for name in names]
     return xarray.Dataset(
-        {
-            "tuning": (("objective", "optimiser", "learning_rate", "seed"), values["tuning"]),
-            "tried": (("objective", "optimiser", "learning_rate"), tried),
-            "test_accuracy": (("objective", "seed"), values["test_accuracy"]),
-            "validation_accuracy": (("objective", "seed", "epoch"), values["validation_accuracy"]),
-            "dead_classes": (("objective", "seed", "epoch"), values["dead_classes"]),
-        },
+        {name: (of, values[name]) for name, of in axes.items()}
+        | {"tried": (("objective", "optimiser", "learning_rate"), tried)},
         coords={
             "objective": names,
             "optimiser": optimisers,
@@ -293,9 +297,11 @@ def _labelled(settings: SweepSettings, data: Dataset, contest: _Contest, rows: S
         attrs={
             "data": data.description,
             "network": contest.network.name,
+            "metric": judge,
             "reference": reference,
             "lost": ", ".join(lost),
             "recipe": f"mini-batches of {settings.batch_size}, {settings.epochs} epochs; learning rate"
-            f"{' and optimiser' if len(optimisers) > 1 else ''} chosen for each objective on validation",
+            f"{' and optimiser' if len(optimisers) > 1 else ''} chosen for each objective on validation"
+            f"{'' if judge == 'accuracy' else f', by {judge}'}",
         },
     )

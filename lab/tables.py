@@ -11,6 +11,7 @@ from rich.table import Table
 from lab import legend, series
 from lab.columns import COLUMNS
 from lab.findings import summarise
+from lab.quantities import metric_of
 from lab.ranking import answer, ranking
 from lab.runs import Run
 from lab.statistics import Interval, mean_interval
@@ -43,7 +44,7 @@ _PARTS = (
     _Part(
         "gain",
         6,
-        "gain of held-out accuracy by the best step along it (points)",
+        "gain of held-out {metric} by the best step along it (points)",
         lambda row: f"{100 * _mean(row, 'gain_held_out'):+.1f}",
     ),
     _Part("|g|", 8, "|g| gradient norm", lambda row: f"{_mean(row, 'norm'):.2g}"),
@@ -63,7 +64,8 @@ def comparison_table(results: "xarray.Dataset", *, width: int) -> Table:
     table = Table(
         title=f"Gradients of {networks} networks ({results.attrs['network']}), "
         f"{results.attrs['examples']:,} images each",
-        caption=f"{', '.join(part.reading for part in shown)}; means over n = {networks} networks.\n"
+        caption=f"{', '.join(part.reading for part in shown).format(metric=metric_of(results))}; "
+        f"means over n = {networks} networks.\n"
         f"{results.attrs['data']}",
         title_justify="left",
         caption_justify="left",
@@ -94,7 +96,7 @@ def detail_table(results: "xarray.Dataset", *, width: int) -> Table:
     titles = [str(title) for title in legend.in_table(results)["title"].values]
     columns = [column for column in COLUMNS if column.quantity != "effective_examples"]  # those are in the first table
     columns = columns[: max(1, (width - 4 - max(map(len, titles))) // 9)]
-    readings = "\n".join(f"{column.heading}: {column.reading}" for column in columns)
+    readings = "\n".join(f"{column.heading}: {column.explained(metric_of(results))}" for column in columns)
     table = Table(
         title=f"More about them {legend.stage_titles(results)[stage]}",
         caption=f"{escape(readings)}\nAll {len(COLUMNS)} diagnostics, with intervals and at every stage: in the page.",
@@ -126,7 +128,7 @@ def show_comparison(run: Run, console: Console) -> None:
 
 
 def learning_table(results: "xarray.Dataset") -> Table:
-    """Loss and accuracy by epoch, for each part of the data: means over networks, with their intervals at the end."""
+    """Loss and metric by epoch, for each part of the data: means over networks, with their intervals at the end."""
     n = results.sizes["seed"]
     table = Table(
         title=f"{results.attrs['network']}, {results.attrs['recipe']}",
@@ -137,13 +139,18 @@ def learning_table(results: "xarray.Dataset") -> Table:
         padding=0,
     )
     table.add_column("epoch", justify="right")
-    columns = [(str(split), name) for split in results["split"].values for name in ("loss", "accuracy")]
+    only = {"train": "accuracy"}  # as the mini-batches had it
+    columns = [
+        (str(split), name)
+        for split in results["split"].values
+        for name in ("loss", only.get(str(split), metric_of(results)))
+    ]
     for split, name in columns:
         table.add_column(f"{split}\n{name}", justify="right")
-    last, within = int(results["epoch"].values[-1]), {"loss": (-math.inf, math.inf), "accuracy": (0.0, 1.0)}
+    last, limits = int(results["epoch"].values[-1]), {"loss": (-math.inf, math.inf)}
     for epoch in results["epoch"].values:
         found = [
-            mean_interval(results[name].sel(split=split, epoch=epoch).values, within=within[name])
+            mean_interval(results[name].sel(split=split, epoch=epoch).values, within=limits.get(name, (0.0, 1.0)))
             for split, name in columns
         ]
         whole = epoch == last
@@ -152,27 +159,27 @@ def learning_table(results: "xarray.Dataset") -> Table:
 
 
 def ranking_table(results: "xarray.Dataset") -> Table:
-    """The objectives of a sweep, best first: test accuracy, difference to the reference, learning rate."""
-    n, reference = results.sizes["seed"], results.attrs["reference"]
+    """The objectives of a sweep, best first: the metric on test images, difference to the reference, learning rate."""
+    n, reference, metric = results.sizes["seed"], results.attrs["reference"], metric_of(results)
     table = Table(
         title=f"{results.attrs['network']}, {results.attrs['recipe']}",
-        caption=f"Accuracy (%) on test images and difference to {reference} (points, paired by seed), ± half of their "
-        f"95 % intervals; P: probability that a network of it is better than one of {reference}; p: of the difference, "
-        f"corrected for the number of objectives (Holm); dead: classes never predicted; *: the grid was made wider. "
-        f"n = {n} networks each. {results.attrs['data']}",
+        caption=f"{'Accuracy' if metric == 'accuracy' else metric} (%) on test images and difference to {reference} "
+        "(points, paired by seed), ± half of their 95 % intervals; P: probability that a network of it is better than "
+        f"one of {reference}; p: of the difference, corrected for the number of objectives (Holm); dead: classes never "
+        f"predicted; *: the grid was made wider. n = {n} networks each. {results.attrs['data']}",
         title_justify="left",
         caption_justify="left",
         padding=0,
     )
     table.add_column("objective", no_wrap=True)
-    for heading in ("accuracy", "difference", " P", "  p", " dead", "  rate"):
+    for heading in (metric, "difference", " P", "  p", " dead", "  rate"):
         table.add_column(heading, justify="right", no_wrap=True)
     for place in ranking(results):
         own = place.objective == reference
         by = "" if len(results["optimiser"]) == 1 else f" {place.optimiser}"
         table.add_row(
             escape(place.title),
-            _plus_minus(place.accuracy),
+            _plus_minus(place.score),
             "" if own else _plus_minus(place.difference),
             "" if own else f"{place.better.mean:.2f}",
             "" if own or math.isnan(place.p_value) else f"{place.p_value:.2g}",

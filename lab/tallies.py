@@ -4,6 +4,7 @@ import math
 from typing import TYPE_CHECKING
 
 from lab import legend
+from lab.quantities import metric_of
 from lab.ranking import ranking
 from lab.series import Rows, interval_of
 
@@ -12,27 +13,27 @@ if TYPE_CHECKING:
 
 
 def ranking_rows(results: "xarray.Dataset") -> Rows:
-    """Test accuracy (%) of each objective of a sweep with its interval, the best first, and how it compares."""
+    """The metric (%) on test images of each objective of a sweep, the best first, and how it compares."""
     reference = results.attrs["reference"]
     return [
         {"title": place.title, "verdict": place.verdict if place.objective != reference else "reference"}
-        | {name: legend.rounded(getattr(place.accuracy, name)) for name in ("mean", "low", "high")}
-        | {"n": place.accuracy.n}
+        | {name: legend.rounded(getattr(place.score, name)) for name in ("mean", "low", "high")}
+        | {"n": place.score.n}
         for place in ranking(results)
     ]
 
 
 def network_rows(results: "xarray.Dataset") -> Rows:
-    """Test accuracy (%) of every network of a sweep."""
+    """The metric (%) on test images of every network of a sweep."""
     return [
-        {"title": str(title), "accuracy": legend.rounded(100 * float(value))}
-        for title, values in zip(results["title"].values, results["test_accuracy"].values, strict=True)
+        {"title": str(title), "score": legend.rounded(100 * float(value))}
+        for title, values in zip(results["title"].values, results[f"test_{metric_of(results)}"].values, strict=True)
         for value in values
     ]
 
 
 def tuning_rows(results: "xarray.Dataset") -> Rows:
-    """Validation accuracy (%) at each learning rate tried, by the optimiser that was chosen; n = 0: diverged."""
+    """The metric (%) on validation images at each learning rate tried, by the chosen optimiser; n = 0: diverged."""
     rows = []
     for name in results["objective"].values:
         of = results.sel(objective=name)
@@ -48,11 +49,12 @@ def tuning_rows(results: "xarray.Dataset") -> Rows:
 
 
 def progress_rows(results: "xarray.Dataset") -> Rows:
-    """Validation accuracy (%) after each epoch, and dead classes of objectives that have any on the way.
+    """The metric (%) on validation images after each epoch, and dead classes of objectives that have any on the way.
 
     In every objective's panel the reference's as well.
     """
-    measures = {"accuracy": (100 * results["validation_accuracy"], 100.0), "dead": (results["dead_classes"], math.inf)}
+    scores = 100 * results[f"validation_{metric_of(results)}"]
+    measures = {"score": (scores, 100.0), "dead": (results["dead_classes"], math.inf)}
     rows = []
     for name, title in zip(results["objective"].values, results["title"].values, strict=True):
         for measure, (values, most) in measures.items():

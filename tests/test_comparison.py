@@ -28,7 +28,7 @@ def test_axes_are_labelled_and_complete(comparison, small_settings):
     assert own.keys() == QUANTITIES.keys()
     for name, array in own.items():
         assert array.dims == ("seed", "stage", *QUANTITIES[name].axes)
-        assert array.attrs["comment"] == QUANTITIES[name].reading
+        assert array.attrs["comment"] == QUANTITIES[name].explained("accuracy")
     assert comparison.sizes["seed"] == 2
     assert comparison["stage"].values.tolist() == ["at the start", "20 steps"]
     expected = [str(one) for one in compared_objectives(small_settings)[0]]
@@ -171,7 +171,7 @@ def test_the_second_table_fits_and_says_how_to_read_it(comparison, width):
     shown = [column for column in COLUMNS if f" {column.heading} " in text.split("\n")[2]]
     assert len(shown) >= (4 if width > 40 else 1)
     flowing = " ".join(text.split())
-    assert all(f"{column.heading}: {column.reading}" in flowing for column in shown)
+    assert all(f"{column.heading}: {column.explained('accuracy')}" in flowing for column in shown)
 
 
 @pytest.mark.slow
@@ -192,6 +192,63 @@ def test_double_precision_measures_the_same_networks(comparison, mnist, small_se
 )
 def test_stage_names(step, name):
     assert stage_name(step, 90) == name
+
+
+@pytest.mark.slow
+def test_another_metric_is_what_is_gained(mnist, tmp_path):
+    """Gains, race and words are of macro-F1 then; what is said of accuracy stays."""
+    settings = lab.CompareSettings(
+        standard=False,
+        objective=("soft_macro_f1",),
+        metric="macro_f1",
+        seeds=2,
+        stages="0,20",
+        examples=200,
+        temperatures="1",
+        race=90,
+    )
+    found = lab.compare(settings, mnist)
+    state = list(
+        lab.train(
+            lab.mlp([100], activation="relu"),
+            lab.objective("cross_entropy"),
+            lab.optimiser("sgd", 0.1),
+            mnist.train.images,
+            mnist.train.labels,
+            key=jax.random.split(jax.random.key(1))[0],
+            stages=[20],
+        )
+    )[-1]
+    logits = lab.mlp([100], activation="relu").apply(state.parameters, jnp.asarray(mnist.test.images / 255, float))
+    at = found.sel(seed=1, stage="20 steps")
+    assert float(at["test_metric"]) == pytest.approx(float(lab.macro_f1(logits, mnist.test.labels)), abs=1e-5)
+    assert float(at["test_accuracy"]) == pytest.approx(float(lab.accuracy(logits, mnist.test.labels)), abs=1e-6)
+    gain = found["gain_held_out"].sel(objective=["cross_entropy", "soft_macro_f1"]).values
+    assert (np.abs(200 * gain - np.round(200 * gain)) > 1e-3).any()  # accuracies of 200 images differ by 200ths
+    assert (found["gain_held_out"].sel(objective="zero_one") == 0).all()
+    assert (found["gain_held_out_error"].sel(objective="cross_entropy") > 0).all()
+    assert found["gain_held_out"].attrs["comment"].startswith("The macro_f1 gained by the same step")
+    race = raced(found)
+    assert race is not None and race["test_macro_f1"].notnull().all()
+    assert "has the highest macro_f1 on test images" in answer(race)[0]
+    claims = [finding.claim for finding in lab.summarise(found)]
+    assert any("macro_f1" in claim for claim in claims) and claims[0] == "Accuracy gives no direction."
+    with lab.new_run(tmp_path, "compare", settings, {"versions": {}}) as run:
+        run.save_results(found)
+        lab.draw(run)
+        page = lab.write_report(run).read_text()
+    assert "<h1>We want macro_f1. Why train on a loss?</h1>" in page and "macro_f1 gained (points)" in page
+    for name in ("gains", "race"):
+        assert "macro_f1" in (run.figures / f"{name}.svg").read_text()
+    console = Console(width=120, file=io.StringIO())
+    with console.capture() as capture:
+        console.print(comparison_table(found, width=120))
+    assert "gain of held-out macro_f1 by the best step along it" in " ".join(capture.get().split())
+
+
+def test_a_metric_that_does_not_exist_is_said_at_once(mnist):
+    with pytest.raises(lab.InputError, match="unknown metric 'macro'. Did you mean 'macro_f1'"):
+        lab.compare(lab.CompareSettings(metric="macro"), mnist)
 
 
 def test_without_the_standard_set_two_remain(mnist):

@@ -57,17 +57,19 @@ def small(command):
 
 def write_mine(folder, page):
     """mine.py, as the guides have it."""
-    whose = page if page in ("howto/network.md", "howto/data.md") else "howto/objective.md"
+    whose = page if page in ("howto/network.md", "howto/metric.md", "howto/data.md") else "howto/objective.md"
     (folder / "mine.py").write_text(blocks(PAGES[whose])[0])
 
 
 def test_there_is_something_to_run():
-    assert len(GUIDES) == 6 and len(blocks(CHAPTER[0])) == 7
+    assert len(GUIDES) == 7 and len(blocks(CHAPTER[0])) == 7
     assert sum(len(said_by(PAGES[name])) for name in GUIDES) >= 20
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["chapter.md", "howto/objective.md", "howto/data.md", "howto/network.md"])
+@pytest.mark.parametrize(
+    "page", ["chapter.md", *(f"howto/{of}.md" for of in ("objective", "metric", "data", "network"))]
+)
 def test_python_blocks_run(page, tmp_path):
     own = [block for block in blocks(PAGES[page]) if "import equinox" not in block]
     done = run(json.dumps(own), cwd=tmp_path, program=("-c", EACH_ALONE))

@@ -69,10 +69,10 @@ def titles(svg):
 def test_epochs_are_whole_numbers(last):
     """However few there are: no half of an epoch, and none twice."""
     rows = [
-        {"title": "a", "measure": "accuracy", "epoch": epoch, "mean": 100 + epoch, "n": 1, "reference": False}
+        {"title": "a", "measure": "score", "epoch": epoch, "mean": 100 + epoch, "n": 1, "reference": False}
         for epoch in range(last + 1)
     ]
-    chart = races.progress("accuracy", "", ["a"]).properties(datasets={"progress": rows})
+    chart = races.progress("score", "", ["a"]).properties(datasets={"progress": rows})
     shown = [text for text in titles(vl_convert.vegalite_to_svg(chart.to_dict())) if text and text != "a"]
     epochs = [int(text) for text in shown if float(text) < 100]  # int refuses 0.5
     assert epochs[0] == 0 and epochs == sorted(set(epochs)) and len(epochs) > 1
@@ -81,8 +81,8 @@ def test_epochs_are_whole_numbers(last):
 def test_networks_are_seen_across_their_interval():
     """Ticks higher than the line of the interval is thick, and drawn where the networks are."""
     row = {"title": "a", "verdict": "cannot tell", "mean": 91.0, "low": 90.0, "high": 92.0, "n": 3}
-    networks = [{"title": "a", "accuracy": value} for value in (90.5, 91.0, 91.5)]
-    chart = races.ranking(["a"]).properties(datasets={"ranking": [row], "networks": networks})
+    networks = [{"title": "a", "score": value} for value in (90.5, 91.0, 91.5)]
+    chart = races.ranking(["a"], "accuracy").properties(datasets={"ranking": [row], "networks": networks})
     ticks, span, _ = chart.to_dict()["layer"]
     assert ticks["mark"]["type"] == "tick" and ticks["mark"]["size"] > 3 * span["mark"]["strokeWidth"]
     svg = vl_convert.vegalite_to_svg(chart.to_dict())

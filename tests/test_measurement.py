@@ -65,6 +65,7 @@ def test_every_quantity_is_measured_under_its_name(measured):
     elsewhere = {
         "train_accuracy",
         "test_accuracy",
+        "test_metric",
         "line",
         *(name for name in QUANTITIES if "difference_" in name[:11]),
     }
@@ -82,7 +83,7 @@ def test_every_quantity_and_column_says_how_to_read_it():
         assert one.title and one.reading.endswith("."), name
     assert len({column.heading for column in COLUMNS}) == len(COLUMNS)
     for column in COLUMNS:
-        assert column.quantity in QUANTITIES and column.reading.endswith("."), column.heading
+        assert column.quantity in QUANTITIES and column.explained("accuracy").endswith("."), column.heading
         assert QUANTITIES[column.quantity].axes[0] == "objective"
         assert set(column.of) == set(QUANTITIES[column.quantity].axes[1:]), column.heading
 

@@ -46,7 +46,7 @@ def test_the_best_comes_first_and_differences_are_paired():
     raw = {}
     for place in places:
         own = accuracy.sel(objective=place.objective).values
-        assert place.accuracy.mean == pytest.approx(own.mean()) and place.accuracy.n == 8
+        assert place.score.mean == pytest.approx(own.mean()) and place.score.n == 8
         if place.objective == "cross_entropy":
             assert np.isnan(place.p_value)
             continue
@@ -92,9 +92,9 @@ def test_what_is_named_of_several_has_a_wider_interval():
     best, *_, last = ranking(found)
     alike = scipy.stats.t.interval(1 - 0.05 / 4, 7, *mean_and_error(found, "better"))  # the best of four
     said = answer(found)
-    found_best = f"{best.accuracy.mean:.1f} [{alike[0]:.1f}, {alike[1]:.1f}] % (for the best of 4; n = 8)"
+    found_best = f"{best.score.mean:.1f} [{alike[0]:.1f}, {alike[1]:.1f}] % (for the best of 4; n = 8)"
     assert said[0] == f"Better reads most test images rightly: {found_best}."
-    assert alike[0] < best.accuracy.low and alike[1] > best.accuracy.high
+    assert alike[0] < best.score.low and alike[1] > best.score.high
     low, high = -last.corrected.high, -last.corrected.low
     assert low < -last.difference.high and f"(95 % interval, corrected, {low:.1f} to {high:.1f}, n = 8)" in said[2]
 

@@ -33,7 +33,7 @@ EXTRA = {  # what makes a command small; what it needs that README leaves to the
 
 
 def test_there_is_something_to_run():
-    assert len(PYTHON) == 4 and len(COMMANDS) >= 9
+    assert len(PYTHON) == 5 and len(COMMANDS) >= 9
 
 
 @pytest.mark.slow
@@ -49,7 +49,7 @@ def test_commands_run(command, tmp_path):
     _, first, *rest = shlex.split(command)
     arguments = rest[1:] if first == "-m" else rest
     name = arguments[0] if first == "-m" else first
-    (tmp_path / "mine.py").write_text("\n\n".join(PYTHON[:3]))
+    (tmp_path / "mine.py").write_text("\n\n".join(PYTHON[:4]))
     if "--data-dir" in arguments:  # DIR is the reader's to fill in: as it stands it is refused, and named
         refused = run(*arguments, cwd=tmp_path)
         assert refused.returncode == 2 and "DIR" in refused.stderr and "Traceback" not in refused.stderr

@@ -166,7 +166,7 @@ def test_the_table_holds_the_means_of_the_networks(path, comparison):
         ("align", "alignment"),
     ):
         assert cells[headings.index(heading)] == f"{float(at[name].mean()):.3g}", name
-    assert all(html.escape(column.reading) in text for column in COLUMNS)
+    assert all(html.escape(column.explained("accuracy")) in text for column in COLUMNS)
     assert "<td>2&nbsp;of&nbsp;2</td>" in rows["zero_one"] and "<td>none</td>" in rows["zero_one"]
 
 

@@ -1,5 +1,6 @@
 """Sweeps: what is tuned, what is chosen, what is said, and that a sweep that was stopped comes to the same end."""
 
+import inspect
 import json
 from xml.etree import ElementTree
 
@@ -58,6 +59,64 @@ def test_every_cell_is_the_training_of_its_own_networks(swept, data):
             )
             cell = swept["tuning"].sel(objective=objective, optimiser="sgd", learning_rate=rate, seed=seed)
             assert float(cell) == pytest.approx(found["accuracy"], abs=1.01e-3)
+
+
+def reads_nines(logits, labels):
+    """Of the last class alone, and not written with JAX."""
+    return float(np.mean(logits[labels == 9].argmax(axis=1) == 9))
+
+
+def test_another_metric_chooses_and_ranks(data, tmp_path):
+    """At the rates that it, and not accuracy, has best: trained again one by one."""
+    (tmp_path / "mine.py").write_text("import numpy as np\n" + inspect.getsource(reads_nines))
+    network, rates = lab.mlp([8], activation="relu"), (0.003, 0.3, 3.0)
+    given = settings(
+        objective=("gce",),
+        metric=f"{tmp_path / 'mine.py'}:reads_nines",
+        learning_rates=",".join(map(str, rates)),
+    )
+    found = lab.sweep(given, data)
+    for one in ("cross_entropy", "gce"):
+        for rate in rates:
+            for seed in (0, 1):
+                key = jax.random.key(seed)
+                by, train = lab.optimiser("sgd", rate), data.train
+                trained = lab.train(network, lab.objective(one), by, train.images, train.labels, key=key, stages=[20])
+                (state,) = trained
+                scores = {
+                    part: reads_nines(
+                        np.asarray(network.apply(state.parameters, jax.numpy.asarray(of.images) / 255)), of.labels
+                    )
+                    for part, of in (("validation", data.validation), ("test", data.test))
+                }
+                cell = found["tuning"].sel(objective=one, optimiser="sgd", learning_rate=rate, seed=seed)
+                assert float(cell) == pytest.approx(scores["validation"], abs=0.02)  # of 100 nines
+                if rate == float(found["chosen_rate"].sel(objective=one)):
+                    tested = float(found["test_reads_nines"].sel(objective=one, seed=seed))
+                    assert tested == pytest.approx(scores["test"], abs=0.02)
+        means = found["tuning"].sel(objective=one, optimiser="sgd").mean("seed")
+        assert float(found["chosen_rate"].sel(objective=one)) == float(means.idxmax("learning_rate"))
+    assert found["test_accuracy"].notnull().all() and found.attrs["metric"] == "reads_nines"
+    assert found.attrs["recipe"].endswith("chosen for each objective on validation, by reads_nines")
+    best = max(float(of) for of in 100 * found["test_reads_nines"].mean("seed"))
+    assert f"has the highest reads_nines on test images: {best:.1f}" in answer(found)[0]
+    drawn = {row["title"]: row["mean"] for row in tallies.ranking_rows(found)}
+    for title, mean in drawn.items():
+        assert mean == pytest.approx(100 * float(found["test_reads_nines"].sel(objective=title).mean()), rel=1e-3)
+    for chart in (figures.standings, figures.tuning, figures.progress):
+        assert "reads_nines" in json.dumps(chart(found).to_dict())
+
+
+def test_a_metric_of_a_network_that_diverges_is_not_asked_for(data, tmp_path):
+    (tmp_path / "mine.py").write_text("import numpy as np\n" + inspect.getsource(reads_nines))
+    given = settings(
+        objective=("gce",),
+        learning_rates="0.1,1e30",
+        reference="gce",
+        metric=f"{tmp_path / 'mine.py'}:reads_nines",
+    )
+    found = lab.sweep(given, data)
+    assert found["diverged"].values.tolist() == [1] and found["chosen_rate"].values.tolist() == [0.1]
 
 
 def test_the_rate_is_chosen_on_validation_alone(swept):
@@ -213,7 +272,7 @@ def test_a_sweep_has_a_page(swept, tmp_path):
 def test_dead_classes_are_drawn_of_objectives_that_have_any(swept):
     none, losing = swept.copy(deep=True), swept.copy(deep=True)
     none["dead_classes"][:] = 0
-    assert {row["measure"] for row in tallies.progress_rows(none)} == {"accuracy"}
+    assert {row["measure"] for row in tallies.progress_rows(none)} == {"score"}
     assert len(figures.progress(none).vconcat) == 1
     losing["dead_classes"][:] = 0
     losing["dead_classes"].loc[{"objective": "gce", "epoch": 1}] = 2

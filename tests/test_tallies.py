@@ -32,7 +32,7 @@ def test_dots_and_lines_are_the_networks_and_their_intervals():
     dots = tallies.network_rows(found)
     assert len(dots) == 4 * 8
     for name in found["objective"].values:
-        drawn = [dot["accuracy"] for dot in dots if dot["title"] == name.capitalize()]
+        drawn = [dot["score"] for dot in dots if dot["title"] == name.capitalize()]
         np.testing.assert_allclose(drawn, 100 * found["test_accuracy"].sel(objective=name), rtol=1e-3)
 
 
