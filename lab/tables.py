@@ -1,6 +1,7 @@
 """Tables: the results of a comparison on one screen of a terminal."""
 
 import math
+import textwrap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -146,7 +147,7 @@ def learning_table(results: "xarray.Dataset") -> Table:
         for name in ("loss", only.get(str(split), metric_of(results)))
     ]
     for split, name in columns:
-        table.add_column(f"{split}\n{name}", justify="right")
+        table.add_column(f"{split}\n{_in_lines(name)}", justify="right")
     last, limits = int(results["epoch"].values[-1]), {"loss": (-math.inf, math.inf)}
     for epoch in results["epoch"].values:
         found = [
@@ -172,7 +173,7 @@ def ranking_table(results: "xarray.Dataset") -> Table:
         padding=0,
     )
     table.add_column("objective", no_wrap=True)
-    for heading in (metric, "difference", " P", "  p", " dead", "  rate"):
+    for heading in (_in_lines(metric), "difference", " P", "  p", " dead", "  rate"):
         table.add_column(heading, justify="right", no_wrap=True)
     for place in ranking(results):
         own = place.objective == reference
@@ -187,6 +188,15 @@ def ranking_table(results: "xarray.Dataset") -> Table:
             f"{place.learning_rate:g}{by}{' *' if place.widened else ''}",
         )
     return table
+
+
+def _in_lines(name: str) -> str:
+    """A name that is too long to stand over a column, broken behind its underscores.
+
+    >>> _in_lines("recall_at_precision"), _in_lines("macro_f1")
+    ('recall_at_\\nprecision', 'macro_f1')
+    """
+    return "\n".join(line.replace(" ", "") for line in textwrap.wrap(name.replace("_", "_ "), width=12))
 
 
 def _plus_minus(found: Interval) -> str:
