@@ -9,7 +9,7 @@ from rich.table import Table
 from lab.data import load_from
 from lab.environment import describe
 from lab.errors import InputError, unknown
-from lab.machine import programs_folder
+from lab.machine import damaged_programs, programs_folder
 from lab.published import PUBLISHED
 from lab.settings import DoctorSettings
 from lab.sources import availability
@@ -34,6 +34,11 @@ def examine(settings: DoctorSettings) -> tuple[Table, list[str]]:
     table.add_row("device", f"{device['count']} x {device['kind']} ({device['backend']})")
     programs = programs_folder()
     table.add_row("compiled", f"{len(list(programs.glob('*-cache')))} programs are kept in {programs}")
+    if damaged := damaged_programs():
+        complaints.append(
+            f"{len(damaged)} of the compiled programs are not whole, as after a full disk, and are compiled anew each "
+            f"time. Delete {damaged[0]}{f' and {len(damaged) - 1} more, or the folder' if len(damaged) > 1 else ''}."
+        )
     table.add_row("precision", ", ".join(f"{key} {value}" for key, value in found["precision"].items()))
     if is_own(dataset):
         try:

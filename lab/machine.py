@@ -3,6 +3,7 @@
 import ctypes
 import os
 import sys
+import zlib
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,6 +22,24 @@ def programs_folder() -> Path:
     if named := os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return Path(named)
     return cache_folder() / "xla"
+
+
+def damaged_programs() -> list[Path]:
+    """Kept programs that are not whole: JAX writes them in place, and where a disk is full they end early.
+
+    It warns of such a program, compiles it anew, and leaves it as it is. Known of those that it has packed with zlib,
+    as it does before Python 3.14 unless zstandard is installed.
+    """
+    return [path for path in sorted(programs_folder().glob("*-cache")) if not _is_whole(path.read_bytes())]
+
+
+def _is_whole(packed: bytes) -> bool:
+    if packed[:1] != b"\x78":  # zlib's first byte
+        return bool(packed)
+    try:
+        return bool(zlib.decompress(packed))
+    except zlib.error:
+        return False
 
 
 def prepare() -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -207,6 +208,14 @@ def test_doctor_says_what_is_wrong(tmp_path):
     done = run("doctor", "--dataset", "kmnist", cwd=tmp_path)
     assert done.returncode == 1
     assert "wrong: no source has kmnist" in done.stdout
+
+
+def test_doctor_names_kept_programs_that_are_not_whole(tmp_path):
+    (tmp_path / "jit_f-1-cache").write_bytes(zlib.compress(b"a program")[:-1])
+    (tmp_path / "jit_g-2-cache").write_bytes(zlib.compress(b"another"))
+    done = run("doctor", cwd=tmp_path, environment={"JAX_COMPILATION_CACHE_DIR": str(tmp_path)})
+    assert done.returncode == 1
+    assert re.search("wrong: 1 of the compiled programs are not whole.* Delete .*jit_f-1-cache.$", done.stdout, re.M)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lab.machine import prepare, programs_folder, release_memory
+from lab.machine import damaged_programs, prepare, programs_folder, release_memory
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "JAX_NUM_CPU_DEVICES")
@@ -47,6 +47,22 @@ def test_without_a_cache_folder_it_is_the_systems(system, below, untold, monkeyp
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(sys, "platform", system)
     assert programs_folder() == tmp_path / below / "surrogate-lab" / "xla"
+
+
+def test_programs_that_are_not_whole_are_found(tmp_path, monkeypatch):
+    """Two real ones, cut as a full disk cuts them: JAX goes on, and keeps them as they are."""
+    told = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    program = "import jax; [print(jax.jit(f)(2.0)) for f in (jax.numpy.exp, lambda x: x * jax.numpy.sin(x))]"
+    first = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    kept = sorted(tmp_path.glob("*-cache"))
+    assert len(kept) >= 2 and damaged_programs() == []
+    kept[0].write_bytes(kept[0].read_bytes()[:-20])
+    kept[1].write_bytes(b"")
+    again = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert again.stdout == first.stdout
+    assert damaged_programs() == kept[:2]
 
 
 def test_it_does_not_wait_for_jax():
