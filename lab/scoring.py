@@ -16,6 +16,7 @@ from lab.metrics import finish, sums
 from lab.userfile import described, failure, from_user_file, is_own
 
 TAKEN = "loss accuracy balanced_accuracy macro_f1 calibration_error brier log_score dead_classes".split()
+TOGETHER = 64  # networks that a compiled metric is taken of at a time: it may want as much memory again as logits
 _ROUNDING = 1e-6  # by which a mean of shares may come out above 1
 _SEE = "python -m lab list metrics"
 
@@ -47,7 +48,9 @@ class Metric:
         values = np.full(len(each), np.nan)
         try:
             if self.compiled:  # those that are not finite as well: how many there are is part of a program
-                values[finite] = np.asarray(_of_each(self.function, each, labels), dtype=float)[finite]
+                starts = range(0, len(each), TOGETHER)
+                found = [_of_each(self.function, each[start : start + TOGETHER], labels) for start in starts]
+                values[finite] = np.concatenate(found)[finite]
             else:
                 values[finite] = [float(self.function(one, labels)) for one in each[finite]]
         except Exception as error:

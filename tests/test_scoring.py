@@ -8,7 +8,7 @@ import sklearn.metrics
 
 import lab
 from lab.learning import learn
-from lab.scoring import METRICS, TAKEN
+from lab.scoring import METRICS, TAKEN, TOGETHER
 from lab.tables import learning_table
 
 LOGITS = np.random.default_rng(2).normal(size=(3, 90, 5)).astype(np.float32)
@@ -89,6 +89,13 @@ def test_it_is_compiled_once_for_any_number_of_calls():
     assert traced == [(100, 5), (90, 5)]  # where it is tried, and where it is used
 
 
+def test_many_networks_are_taken_by_turns():
+    many = np.random.default_rng(3).normal(size=(TOGETHER + 3, 20, 4)).astype(np.float32)
+    labels = np.arange(20) % 4
+    found = lab.metric("accuracy")(many, labels)
+    np.testing.assert_allclose(found, np.mean(many.argmax(axis=2) == labels, axis=1), rtol=1e-6)
+
+
 def test_a_network_that_is_not_finite_has_no_value_and_is_not_asked():
     broken, seen = LOGITS.copy(), []
     broken[1, 4, 2] = np.nan
@@ -119,6 +126,20 @@ def test_a_network_that_is_not_finite_has_no_value_and_is_not_asked():
 def test_what_is_wrong_with_a_metric_of_ones_own_is_named(mine, name, message):
     with pytest.raises(lab.InputError, match=message):
         lab.metric(f"{mine}:{name}")
+
+
+@pytest.mark.parametrize(("value", "taken"), [(0.0, 0.0), (1.0, 1.0), (1 + 1e-7, 1.0), (1.01, None), (-0.01, None)])
+def test_what_is_taken_ends_at_0_and_1(value, taken):
+    """But for rounding: a mean of shares may come out above 1 by as much."""
+
+    def constant(logits, labels):
+        return value + 0 * jnp.sum(logits)
+
+    if taken is None:
+        with pytest.raises(lab.InputError, match=f"'constant' must be a number from 0 .* got {value} of 200 examples"):
+            lab.metric(constant)
+    else:
+        assert lab.metric(constant)(LOGITS, LABELS).tolist() == [taken] * 3
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():
