@@ -99,7 +99,11 @@ def gains(keys: Sequence[str], titles: Sequence[str], metric: str) -> alt.LayerC
         "title:N", sort=list(titles), title=None, axis=alt.Axis(grid=True, labelLimit=220, domain=False, ticks=False)
     )
     base = alt.Chart().encode(
-        x=alt.X("mean:Q", title=f"{metric} gained (points)", axis=alt.Axis(tickCount=5)),
+        x=alt.X(
+            "mean:Q",
+            title=f"{metric} gained (points)",
+            axis=alt.Axis(tickCount=5, labelOverlap="greedy", labelSeparation=6),
+        ),
         y=y,
         color=colour(keys),
         tooltip=[alt.Tooltip("title:N", title="objective"), alt.Tooltip("measure:N"), *interval("gain", "+.2f")],
