@@ -140,15 +140,18 @@ def _wrong_answers(results: "xarray.Dataset") -> Finding:
 
 def _gain(results: "xarray.Dataset") -> Finding:
     table = results.isel(objective=results["in_table"].values)
-    better, worse, metric = [], [], metric_of(results)
+    best, worse, metric = [], [], metric_of(results)
     for s in range(results.sizes["stage"]):
-        others = max(table.sizes["objective"] - 1, 1)  # a claim about any of so many
+        others, better = max(table.sizes["objective"] - 1, 1), []  # a claim about any of so many
         for title, values in zip(table["title"].values, table["gain_difference"].isel(stage=s).T.values, strict=True):
             of = mean_interval(100 * values, among=others)
             if of.n > 1 and of.low > 0:
-                better.append(f"{title} {_stage(results, s)} (by {of.mean:.1f} points)")
+                better.append((of.mean, str(title)))
             if of.n > 1 and of.high < 0:
                 worse.append(str(title))
+        if better:
+            by, title = max(better)
+            best.append(f"{title} {_stage(results, s)} (by {by:.1f} points)")
     gain = [
         mean_interval(100 * results["gain_held_out"].sel(objective="cross_entropy").isel(stage=s).values).text(1)
         for s in range(results.sizes["stage"])
@@ -161,12 +164,10 @@ def _gain(results: "xarray.Dataset") -> Finding:
         return Finding(f"Whose gradient raises {metric} most? One network cannot tell.", said)
     claim = (
         f"Some gradients raise {metric} more than cross entropy's."
-        if better
+        if best
         else f"No gradient raises {metric} more than cross entropy's, as far as these networks can tell."
     )
-    more = (
-        f" More: {'; '.join(better[:3])}{f', and {len(better) - 3} more' if len(better) > 3 else ''}." if better else ""
-    )
+    more = f" Most of all {'; '.join(best)}." if best else ""
     less = f" Less, at some stage: {', '.join(dict.fromkeys(worse))}." if worse else ""
     return Finding(claim, said + more + less)
 

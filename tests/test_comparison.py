@@ -145,6 +145,14 @@ def test_findings_follow_the_numbers(comparison):
     swapped["weight_by_margin"].loc[{"objective": "expected_error"}] = loss
     original, other = (lab.summarise(one)[4].claim for one in (comparison, swapped))
     assert original != other or "cannot tell" in original
+    ahead = comparison.copy(deep=True)
+    for name, by in (("brier", 0.1), ("gce", 0.2), ("ramp", 0.3)):
+        ahead["gain_difference"].loc[{"objective": name}] = by + np.array([[0.0, 0.0], [1e-4, 1e-4]])  # seed x stage
+    ahead["gain_difference"].loc[{"objective": "ramp", "stage": "20 steps"}] = -0.1
+    raised = next(one for one in lab.summarise(ahead) if "gradients raise accuracy" in one.claim)
+    best = "Most of all ramp T=1 at the start (by 30.0 points); gce after 20 steps (by 20.0 points)."
+    assert raised.claim.startswith("Some") and f"stage by stage. {best} Less, at some stage: " in raised.evidence
+    assert "ramp T=1" in raised.evidence.partition("Less")[2]
     alone = lab.summarise(comparison.isel(seed=[0]))
     assert "One network cannot tell" in alone[4].claim
 
