@@ -30,7 +30,7 @@ class Quantity(NamedTuple):
 
 _PER = ("objective",)
 _PAIR = ("objective", "other")
-_ERROR = "Over the examples: binomial of accuracy, by the jackknife of any other metric."
+_ERROR = "Over the examples: binomial for accuracy, the jackknife's for any other metric."
 _POSITIVE, _SHARE, _COSINE, _CHANGE, _EXAMPLES = (0.0, math.inf), (0.0, 1.0), (-1.0, 1.0), (-1.0, 1.0), (0.0, None)
 
 QUANTITIES: dict[str, Quantity] = {

@@ -22,6 +22,11 @@ from lab.scoring import Metric
 LENGTHS = np.geomspace(1e-3, 10.0, 17)  # how far to go, in units of weight
 GROUPS = 20  # of examples, left out one after the other, for the error of a metric that is no mean over them
 
+Others = tuple[
+    UInt8[Array | np.ndarray, "others pixels"] | Float[Array | np.ndarray, "others pixels"],
+    Int[Array | np.ndarray, " others"],
+]
+
 
 class Gain(NamedTuple):
     """How much of the metric each objective's gradient gains; shares, [objectives]. Errors are standard errors."""
@@ -82,8 +87,8 @@ def accuracy_gain(
     parameters: Any,
     gradients: Any,
     objectives: Sequence[Objective],
-    own: tuple[Images, Int[Array, " batch"]],
-    held_out: tuple[UInt8[Array, "others pixels"] | Float[Array, "others pixels"], Int[Array, " others"]],
+    own: tuple[Images, Int[Array | np.ndarray, " batch"]],
+    held_out: Others,
     *,
     reference: int = 0,
     lengths: Float[Array | np.ndarray, " lengths"] = LENGTHS,
@@ -98,7 +103,7 @@ def accuracy_gain(
     `precision` static.
     """
     lengths = jnp.asarray(lengths, jnp.result_type(*jax.tree.leaves(parameters)))
-    own, held_out = (scaled(own[0]), own[1]), (scaled(held_out[0]), held_out[1])
+    own, held_out = ((scaled(images), jnp.asarray(labels)) for images, labels in (own, held_out))
     steps, slope = _steps(gradients)
 
     def follow(direction):
@@ -131,8 +136,8 @@ def metric_gain(
     parameters: Any,
     gradients: Any,
     objectives: Sequence[Objective],
-    own: tuple[Images, Int[Array, " batch"]],
-    held_out: tuple[UInt8[Array, "others pixels"] | Float[Array, "others pixels"], Int[Array, " others"]],
+    own: tuple[Images, Int[Array | np.ndarray, " batch"]],
+    held_out: Others,
     metric: Metric,
     *,
     reference: int = 0,
@@ -141,7 +146,7 @@ def metric_gain(
 ) -> Gain:
     """`accuracy_gain` of any metric, as `lab.metric` gives it: the gain along each objective's ray.
 
-    A metric need not be a mean over examples, so errors are the jackknife's over groups of them, each left out in turn:
+    A metric need not be a mean over examples, so errors are the jackknife's over random groups, each left out in turn:
     of m groups, error^2 = (m - 1)/m sum over groups of (gain without it - mean of those)^2. For accuracy, with a group
     for each example, it is the binomial one. The metric is called outside of any compiled program, so this cannot be
     jitted. Source: Shao and Wu 1989, A general theory for jackknife variance estimation.
@@ -171,7 +176,9 @@ def metric_gain(
         *_jackknife(of_held_out),
         *_jackknife(of_held_out - of_held_out[:, reference, None]),
         predicted=length * slope,
-        realised=_realised(objectives, slope, jnp.asarray(here[0]), jnp.asarray(np.stack(reached[0])), own[1]),
+        realised=_realised(
+            objectives, slope, jnp.asarray(here[0]), jnp.asarray(np.stack(reached[0])), jnp.asarray(own[1])
+        ),
     )
 
 
@@ -201,7 +208,8 @@ def _changes(
 ) -> Float[np.ndarray, "subsets objectives"]:
     """What each point's metric has over the first's: of all examples, and then without each group of them."""
     groups = min(GROUPS, len(labels))
-    number = np.arange(len(labels)) % groups
+    # By chance, not in turn: labels may come in turn as well, and a group would be all there is of a class.
+    number = np.random.default_rng(0).permutation(len(labels)) % groups
     kept = [np.ones(len(labels), dtype=bool), *(number != group for group in range(groups))]
     values = np.stack([metric(logits[:, of], labels[of]) for of in kept])
     return values[:, 1:] - values[:, :1]

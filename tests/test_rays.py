@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from sklearn.metrics import f1_score
 
 import lab
-from lab.rays import accuracy_gain, best_weight, downhill, logits_along, metric_gain
+from lab.rays import _changes, _jackknife, accuracy_gain, best_weight, downhill, logits_along, metric_gain
 
 OBJECTIVES = [lab.objective(text) for text in ("cross_entropy", "expected_error:temperature=0.3", "zero_one")]
 LENGTHS = np.geomspace(0.01, 3.0, 9)
@@ -111,8 +111,8 @@ class TestMetricGain:
             assert gain.length[k] == pytest.approx(LENGTHS[best], rel=1e-6)
             assert gain.own[k] == pytest.approx(change(along[best], own), abs=0.011)
             assert gain.held_out[k] == pytest.approx(change(along[best], held_out), abs=0.006)
-            # The jackknife, group by group: of 20, every twentieth of 200 examples is left out.
-            rest = [np.arange(200) % 20 != group for group in range(20)]
+            # The jackknife, group by group: ten of 200 examples, drawn by chance, are left out.
+            rest = [np.random.default_rng(0).permutation(200) % 20 != group for group in range(20)]
             without = np.array([change(along[best], held_out, kept) for kept in rest])
             error = np.sqrt(19 / 20 * np.sum((without - without.mean()) ** 2))
             assert gain.held_out_error[k] == pytest.approx(error, rel=0.1)
@@ -156,6 +156,17 @@ class TestMetricGain:
             strict=True,
         ):
             np.testing.assert_allclose(ours, other, rtol=1e-4, atol=1e-5)
+
+    def test_groups_are_drawn_by_chance(self):
+        """Where 20 classes come in turn, every twentieth example is all there is of one: leaving those out would tell
+        how classes differ. Here ten classes are read rightly after the step, whichever examples are left out.
+        """
+        labels = np.arange(400) % 20
+        before, after = np.zeros((400, 20)), np.eye(20)[np.where(labels < 10, labels, 0)]
+        before[:, 0] = 1.0  # every answer is the class 0
+        changes = _changes(lab.metric("balanced_accuracy"), np.stack([before, after]), labels)
+        change, error = _jackknife(changes)
+        assert change[0] == pytest.approx(9 / 20) and error[0] < 1e-6
 
     def test_the_error_is_that_of_other_examples(self, measured):
         """2,000 other images in ten sets of 200: the spread of the gain over them is the error that one set tells."""
