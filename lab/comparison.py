@@ -28,7 +28,7 @@ from lab.race import entered
 from lab.runs import Run
 from lab.saved import load_network, network_of
 from lab.scoring import Metric, metric
-from lab.settings import CompareSettings, Precision, SweepSettings
+from lab.settings import SMOOTHED, CompareSettings, Precision, SweepSettings
 from lab.staircase import (
     DIFFERENCE_STEPS,
     DIFFERENCE_WEIGHTS,
@@ -72,7 +72,7 @@ SWEPT = ("cross_entropy", "expected_error", "centred_expected_error", "sigmoid_m
 
 def compared_objectives(settings: CompareSettings) -> tuple[list[Objective], list[bool]]:
     """All objectives to measure, each once, and whether each is shown in the table (or only swept)."""
-    standard = STANDARD if settings.standard else STANDARD[:2]
+    standard = (*STANDARD, *SMOOTHED.get(settings.metric, ())) if settings.standard else STANDARD[:2]
     shown = [objective(text) for text in (*standard, *settings.objective)]
     swept = [objective(text).definition for text in (SWEPT if settings.standard else ())]
     swept += [own.definition for own in shown if own.definition not in swept]
@@ -133,9 +133,10 @@ def _race(settings: CompareSettings, data: Dataset, progress: Callable[[int, str
     training = settings.training
     if not settings.race:
         return None
+    racers = (*RACERS, *SMOOTHED.get(settings.metric, ())) if settings.standard else RACERS[:1]
     chosen = SweepSettings(
         data=settings.data,
-        objective=(*(RACERS if settings.standard else RACERS[:1]), *settings.objective),
+        objective=(*racers, *settings.objective),
         metric=settings.metric,
         learning_rates=",".join(f"{training.learning_rate * factor:g}" for factor in RACE_RATES),
         optimiser=training.optimiser,

@@ -15,6 +15,8 @@ from lab.errors import InputError, unknown
 
 T = TypeVar("T")
 Precision = Literal["highest", "high", "default", "float64"]
+# The metrics that have objectives made of them, which take part wherever no others are asked for.
+SMOOTHED = {"balanced_accuracy": ("soft_balanced_error",), "macro_f1": ("soft_macro_f1",)}
 
 
 def _at_least(name: str, value: int, low: int) -> None:
@@ -288,7 +290,8 @@ class SweepSettings:
     @property
     def objectives(self) -> tuple[str, ...]:
         """The objectives in competition."""
-        return self.objective or ("cross_entropy", "squared_error", "gce", "expected_error", "centred_expected_error")
+        usual = ("cross_entropy", "squared_error", "gce", "expected_error", "centred_expected_error")
+        return self.objective or (*usual, *SMOOTHED.get(self.metric, ()))
 
     @property
     def temperature_values(self) -> tuple[float, ...]:

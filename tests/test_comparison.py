@@ -13,7 +13,7 @@ from rich.console import Console
 
 import lab
 from lab.columns import COLUMNS
-from lab.comparison import RACERS, compared_objectives, stage_name
+from lab.comparison import RACERS, STANDARD, compared_objectives, stage_name
 from lab.quantities import QUANTITIES
 from lab.race import PREFIX, raced
 from lab.ranking import answer
@@ -263,6 +263,18 @@ def test_without_the_standard_set_two_remain(mnist):
     settings = lab.CompareSettings(standard=False, objective=("gce:q=0.5",), temperatures="1")
     names = [str(one) for one in compared_objectives(settings)[0]]
     assert names == ["zero_one", "cross_entropy", "gce:q=0.5"]
+
+
+def test_what_a_metric_was_smoothed_to_takes_part():
+    for metric, one in (("macro_f1", "soft_macro_f1"), ("balanced_accuracy", "soft_balanced_error")):
+        objectives, in_table = compared_objectives(lab.CompareSettings(metric=metric, temperatures="1,2"))
+        shown = [str(of) for of, there in zip(objectives, in_table, strict=True) if there]
+        assert shown == [*(str(lab.objective(text)) for text in STANDARD), one]
+        assert f"{one}:temperature=2" in map(str, objectives)
+        assert one in SweepSettings(metric=metric).objectives
+        assert SweepSettings(metric=metric, objective=("gce",)).objectives == ("gce",)
+    plain = {str(of) for of in compared_objectives(lab.CompareSettings())[0]}
+    assert not [name for name in plain if name.startswith("soft_")]
 
 
 def test_more_examples_than_there_are_is_said_at_once(mnist):
