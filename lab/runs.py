@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lab import checkpoints
 from lab.errors import DataError, InputError
 from lab.files import replacing
+from lab.userfile import checksums
 
 if TYPE_CHECKING:
     import numpy as np
@@ -245,7 +246,8 @@ def resumed_run(
 
     `data` is the identity of what the settings give now: a download, say, may have taken the place of the sample.
 
-    Raises: InputError if it is no such run, is complete, is still going on, or was begun with other settings or data.
+    Raises: InputError if it is no such run, is complete, is still going on, or was begun with other settings, on other
+      data, or with a user's file that has changed since.
     """
     run = Run(path)
     if changed := differing([begun_with(path, kind), _as_json(asdict(settings))]):
@@ -255,6 +257,11 @@ def resumed_run(
     if begun and data and begun["crc32"] != data["crc32"]:
         then, now = (f"{one['description']} (CRC-32 {one['crc32']})" for one in (begun, data))
         raise InputError(f"{path} was begun on other data: {then}; now: {now}. Give it the same, or start a new run.")
+    files = _user_files(asdict(settings))
+    if changed := [name for name, crc in run.environment().get("files", {}).items() if files.get(name) != crc]:
+        raise InputError(
+            f"{', '.join(changed)} is not as it was when {path} was begun. Put it back, or start a new run."
+        )
     with _taken_up(run, command or f"python -m lab {kind}"):
         yield run
 
@@ -271,7 +278,7 @@ def _begin(path: Path, kind: str, settings: Any, environment: dict[str, Any]) ->
     try:
         path.mkdir(parents=True)
         write_json(path / "config.json", {"kind": kind, **asdict(settings)})
-        write_json(path / "environment.json", environment)
+        write_json(path / "environment.json", environment | {"files": _user_files(asdict(settings))})
     except OSError as error:
         shutil.rmtree(path, ignore_errors=True)
         raise InputError(
@@ -304,6 +311,12 @@ def _taken_up(run: Run, command: str) -> Iterator[None]:
 
 def _as_json(settings: dict[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(settings, default=str))
+
+
+def _user_files(settings: dict[str, Any]) -> dict[str, str]:
+    """Checksums of the user's files in settings; a dataset's is not among them, for its data have one of their own."""
+    values = [value for name, value in _flat(settings).items() if not name.endswith("dataset")]
+    return checksums(str(text) for one in values for text in (one if isinstance(one, tuple | list) else [one]))
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

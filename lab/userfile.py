@@ -3,7 +3,10 @@
 import importlib.util
 import inspect
 import os
+import re
 import traceback
+import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,18 @@ _TRACED = (
 def is_own(text: str) -> bool:
     """Whether a text names something in a user's file, as in path/to/mine.py:name."""
     return ".py:" in text
+
+
+def checksums(texts: Iterable[str]) -> dict[str, str]:
+    """CRC-32 of each user's file that a text names, as path/to/mine.py:name or 500:path/to/mine.py:name do.
+
+    A file that is not there is left out: whoever reads from it says so.
+
+    >>> checksums(["gce:q=0.5", "missing.py:name"])
+    {}
+    """
+    named = [match[1] for text in texts if (match := re.match(r"(?:\d+:)?(.+?\.py):", text))]
+    return {path: f"{zlib.crc32(Path(path).read_bytes()):08x}" for path in sorted(set(named)) if Path(path).is_file()}
 
 
 def from_user_file(path: Path, name: str, *, what: str) -> Any:

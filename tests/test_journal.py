@@ -1,6 +1,7 @@
 """Checkpoints, metrics on their way, and many runs opened as one."""
 
 import json
+import zlib
 from dataclasses import replace
 
 import jax
@@ -317,6 +318,35 @@ class TestLastingRuns:
             pass
         assert checkpoints.are_in(run.path)
         with lab.resumed_run(run.path, "train", self.SETTINGS, data=few.identity):
+            pass
+
+    def test_a_file_of_the_users_that_has_changed_is_named(self, tmp_path):
+        """An objective, a network, a metric: in the very words of the settings each may be another by now."""
+        loss, other = tmp_path / "loss.py", tmp_path / "other.py"
+        loss.write_text("def mine(logits, labels): return 1.0 * (logits.argmax(axis=1) != labels)")
+        other.write_text("def make(): ...")
+        settings = replace(
+            self.SETTINGS,
+            hand_over=f"5:{loss}:mine",
+            metric="macro_f1",
+            training=lab.TrainingSettings(network=f"{other}:make"),
+            data=lab.DataSettings(dataset=f"{tmp_path / 'data.py'}:make"),
+        )
+        with pytest.raises(RuntimeError), lab.lasting_run(tmp_path / "runs", "train", settings, {}) as run:
+            Journal(run).save(state_at(10), at_once=True)
+            raise RuntimeError
+        begun = run.environment()["files"]
+        assert begun == {str(path): f"{zlib.crc32(path.read_bytes()):08x}" for path in (loss, other)}
+        as_it_was = loss.read_text()
+        loss.write_text(as_it_was.replace("1.0", "2.0"))
+        with (
+            pytest.raises(lab.InputError, match=r"/loss\.py is not as it was when .*-train was begun\. Put it back"),
+            lab.resumed_run(run.path, "train", settings),
+        ):
+            pass
+        assert checkpoints.are_in(run.path)
+        loss.write_text(as_it_was)
+        with lab.resumed_run(run.path, "train", settings):
             pass
 
     def test_what_is_no_such_run_is_refused(self, tmp_path):
