@@ -259,7 +259,8 @@ def stage_choice(results: "xarray.Dataset") -> str:
     """The stages of training with what the networks know by then: one choice for all pictures."""
     first = min(1, results.sizes["stage"] - 1)
     metric = metric_of(results)
-    score = 100 * results["test_metric"].mean("seed").values
+    of = results.get("test_metric", results["test_accuracy"])  # older runs know of accuracy alone
+    score = 100 * of.mean("seed").values
     radios = []
     for i, stage in enumerate(legend.stage_titles(results)):
         # On a phone only what tells the stages apart is shown.

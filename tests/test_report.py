@@ -44,6 +44,13 @@ def path(run):
     return lab.write_report(run)
 
 
+def test_a_run_from_before_there_were_other_metrics_has_the_same_page(tmp_path, comparison, path):
+    older = comparison.drop_vars("test_metric")
+    older.attrs = {name: value for name, value in comparison.attrs.items() if name != "metric"}
+    again = lab.write_report(folder(tmp_path / path.parent.name, older))
+    assert again.read_text() == path.read_text()
+
+
 class Page(HTMLParser):
     """A page taken apart: its elements, the text outside scripts, the scripts."""
 
