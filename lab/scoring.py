@@ -84,7 +84,7 @@ def metric(of: str | Callable[[Any, Any], Any], *, classes: int = 10) -> Metric:
 
     `of(logits [batch, classes], labels [batch])` returns one number from 0 (worst) to 1 (best). Written with jax.numpy
     it is compiled; one that is not, as those of scikit-learn, is called for each network with NumPy's arrays. It is
-    tried on random logits of so many `classes`.
+    tried on random logits, and on such as are right, of so many `classes`.
 
     Raises: InputError if there is no such metric, or it fails or returns anything else when tried.
 
@@ -128,5 +128,10 @@ def _tried(name: str, function: Callable[[Any, Any], Any], classes: int) -> Metr
     if np.ndim(found) or not isinstance(found, float | int | np.number | np.bool_ | Array):
         raise InputError(f"metric {name!r} must return one number of all examples; it returns {described(found)}.")
     tried = Metric(name, function, compiled)
-    tried(logits, labels)  # within 0 and 1?
+    by_chance, at_best = tried(logits, labels), tried(10 * np.eye(classes, dtype=np.float32)[labels], labels)
+    if at_best < by_chance - _ROUNDING:
+        raise InputError(
+            f"metric {name!r} must be the higher the better; it gives {at_best:.3g} where every answer is right and "
+            f"{by_chance:.3g} where answers are random. Of an error rate, return 1 - it."
+        )
     return tried

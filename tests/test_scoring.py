@@ -27,6 +27,9 @@ def top_two_numpy(logits, labels):
 def cost(logits, labels):
     return 2.0 * jnp.mean(jnp.argmax(logits, axis=1) != labels) + 1
 
+def error(logits, labels):
+    return jnp.mean(jnp.argmax(logits, axis=1) != labels)
+
 def each(logits, labels):
     return jnp.argmax(logits, axis=1) == labels
 
@@ -116,8 +119,12 @@ def test_a_network_that_is_not_finite_has_no_value_and_is_not_asked():
     [
         ("top_to", "unknown metric 'top_to'. Did you mean 'top_two'"),
         ("cost", r"'cost' must be a number from 0 \(worst\) to 1 \(best\); got 2.* 1 - cost / the highest"),
+        (
+            "error",
+            "'error' must be the higher the better; it gives 0 where every answer is right and 0.88.* return 1 - it",
+        ),
         ("each", r"'each' must return one number of all examples; it returns bool \[200\]"),
-        ("fails", r"'fails' fails on logits \[200, 10\] and labels \[200\]: IndexError.* \(mine.py, line 19\)"),
+        ("fails", r"'fails' fails on logits \[200, 10\] and labels \[200\]: IndexError.* \(mine.py, line 22\)"),
         ("accuracy", "a metric of one's own needs a name that is none of loss, accuracy, .*; got 'accuracy'"),
         ("words", "needs a name that is none of .*; got '<lambda>'"),
         ("number", "a metric is a function of logits and labels, .*; got float"),

@@ -53,15 +53,16 @@ def test_the_metric_that_chooses_can_be_another(data):
 
 
 def test_one_of_ones_own_can_choose(data):
-    """The share of answers that are unsure, which a network that has hardly learnt has more of."""
+    """Of which a network that has hardly learnt has more: it is seldom sure where it is wrong."""
 
-    def unsure(logits, labels):
-        return jnp.mean(jnp.max(jax.nn.softmax(logits), axis=1) < 0.5)
+    def modest(logits, labels):
+        sure = jnp.max(jax.nn.softmax(logits), axis=1)
+        return 1 - jnp.mean(jnp.where(jnp.argmax(logits, axis=1) == labels, 0.0, sure))
 
     rates = [0.001, 0.3]
-    found = lab.tuned(NETWORK, LOSS, data, learning_rates=rates, keys=KEYS, stages=[30], metric=lab.metric(unsure))
-    assert found.learning_rate == 0.001 and found.test["unsure"].shape == (2, 1)
-    assert (found.test["unsure"] > 0.9).all()
+    found = lab.tuned(NETWORK, LOSS, data, learning_rates=rates, keys=KEYS, stages=[30], metric=lab.metric(modest))
+    assert found.learning_rate == 0.001 and found.test["modest"].shape == (2, 1)
+    assert (found.test["modest"] > 0.86).all()
     assert lab.tuned(NETWORK, LOSS, data, learning_rates=rates, keys=KEYS, stages=[30]).learning_rate == 0.3
 
 
