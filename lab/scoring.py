@@ -15,7 +15,8 @@ from lab.errors import InputError, unknown
 from lab.metrics import finish, sums
 from lab.userfile import described, failure, from_user_file, is_own
 
-TAKEN = "loss accuracy balanced_accuracy macro_f1 calibration_error brier log_score dead_classes".split()
+_EVALUATED = "loss accuracy balanced_accuracy macro_f1 calibration_error brier log_score dead_classes"
+TAKEN = (*_EVALUATED.split(), "seed", "epoch", "step", "split")  # names that results have for something else
 TOGETHER = 64  # networks that a compiled metric is taken of at a time: it may want as much memory again as logits
 _ROUNDING = 1e-6  # by which a mean of shares may come out above 1
 _SEE = "python -m lab list metrics"
