@@ -130,17 +130,27 @@ def _from_file(path: Path, name: str) -> Definition:
 
 
 def _check_shape(definition: Definition) -> None:
-    """One trial run without arithmetic: a wrong shape is found now, not after the first epoch."""
-    logits, labels = jax.ShapeDtypeStruct((4, 3), jnp.float32), jax.ShapeDtypeStruct((4,), jnp.int32)
-    parameters = definition.make().parameters
-    try:
-        result = jax.eval_shape(lambda z, y: definition(z, y, **parameters), logits, labels)
-    except Exception as error:
-        raise InputError(
-            f"objective {definition.name!r} fails on logits [4, 3] and labels [4]: {failure(error)}"
-        ) from error
-    if getattr(result, "shape", None) != (4,) or not jnp.issubdtype(result.dtype, jnp.floating):
-        raise InputError(
-            f"objective {definition.name!r} must return one real number per example, float [4] for logits "
-            f"[4, 3]; it returned {described(result)}. Leave the mean to the caller."
-        )
+    """A trial run without arithmetic: a wrong shape is found now, not after the first epoch.
+
+    One that fails with three classes may be made for another number of them: it is tried with others.
+    """
+    first, parameters = None, definition.make().parameters
+    for classes in (3, 10, 2, *range(4, 129)):
+        logits, labels = jax.ShapeDtypeStruct((4, classes), jnp.float32), jax.ShapeDtypeStruct((4,), jnp.int32)
+        try:
+            result = jax.eval_shape(lambda z, y: definition(z, y, **parameters), logits, labels)
+        except Exception as error:
+            first = first or error
+            if not isinstance(error.__cause__ or error, TypeError | ValueError | IndexError):  # no matter of shapes
+                break
+            continue
+        if getattr(result, "shape", None) != (4,) or not jnp.issubdtype(result.dtype, jnp.floating):
+            raise InputError(
+                f"objective {definition.name!r} must return one real number per example, float [4] for logits "
+                f"[4, {classes}]; it returned {described(result)}. Leave the mean to the caller."
+            )
+        return
+    assert first is not None, "without a failure it has returned"
+    if isinstance(first, InputError):  # with shapes and line
+        raise first
+    raise InputError(f"objective {definition.name!r} fails on logits [4, 3]: {failure(first)}") from first

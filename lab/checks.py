@@ -125,7 +125,8 @@ def _parameters(objective: Objective) -> Finding:
     except (jax.errors.ConcretizationTypeError, InputError, TypeError, ValueError) as error:
         return Finding(
             "parameters",
-            f"cannot be swept in one compiled program: {type(error).__name__}. Use jnp.where on them, not if",
+            f"cannot be swept in one compiled program: {type(error.__cause__ or error).__name__}. "
+            "Use jnp.where on them, not if",
             "wrong",
         )
     return Finding("parameters", f"{', '.join(objective.parameters)}: swept in one compiled program")
@@ -181,6 +182,8 @@ def _property(name: str, objective: Objective) -> Finding:
 def check(objective: Objective) -> list[Finding]:
     """Everything that can be found out about an objective by trying it; takes a few seconds.
 
+    Raises: InputError for one that fails with 2, 3, 5 or 10 classes, as one made for another number of them alone does.
+
     >>> import lab
     >>> [one.what for one in check(lab.objective("expected_error")) if one.rank == "wrong"]
     []
@@ -188,4 +191,8 @@ def check(objective: Objective) -> list[Finding]:
     per_example = (_classes_alike, _weight, *(partial(_property, name) for name in PROPERTIES))
     always = (_per_example, _finite, _derivative, _direction, _parameters, _death)
     whole_batch = objective.definition.batch_form is not None
-    return [one(objective) for one in (*always, *((_minibatches,) if whole_batch else per_example))]
+    try:
+        return [one(objective) for one in (*always, *((_minibatches,) if whole_batch else per_example))]
+    except InputError as error:
+        said = "It is tried with 2, 3, 5 and 10 classes; compare, train and sweep have as many as the data."
+        raise InputError(f"{error} {said}") from error

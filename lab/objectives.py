@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int
 from lab.errors import InputError, unknown
 from lab.labels import class_numbers
 from lab.margins import hard_margin, soft_margin
+from lab.userfile import failure
 
 SYMBOLS = {"temperature": "T"}
 FLAGS = {
@@ -169,10 +170,19 @@ class Definition:
         """Values per example, of labels that have been checked and of every parameter by name.
 
         What comes back is as the function gives it: a user's own may well be of another shape.
+
+        Raises: InputError, with the line in question, where a user's function fails: it may be made for another number
+          of classes.
         """
         function = self.function or self.margin_form or self.batch_form
         assert function is not None, f"objective {self.name!r} has neither a function nor a form"
-        return function(logits, labels, **parameters)
+        if self.family != "own":
+            return function(logits, labels, **parameters)
+        try:
+            return function(logits, labels, **parameters)
+        except Exception as error:
+            shapes = f"logits {list(logits.shape)} and labels {list(labels.shape)}"
+            raise InputError(f"objective {self.name!r} fails on {shapes}: {failure(error)}") from error
 
     def has(self, flag: str) -> bool | None:
         """Whether a flag of `FLAGS` holds; None if nobody has said."""

@@ -65,6 +65,16 @@ def tanh_margin(logits, labels, *, temperature=1.0):
     return (1 - jnp.tanh(lab.hard_margin(logits, labels) / temperature)) / 2
 
 
+def test_one_made_for_ten_classes_cannot_be_tried_and_that_is_said():
+    def adjusted(logits, labels):
+        return lab.objective("cross_entropy")(logits + jnp.arange(10.0)[None, :], labels)
+
+    with pytest.raises(
+        lab.InputError, match=r"fails on logits \[.*, [235]\].*test_checks.py.* It is tried with 2, 3, 5 and"
+    ):
+        findings(adjusted)
+
+
 def test_nothing_is_wrong_with_a_good_one():
     found = findings(tanh_margin, temperature=0.5)
     assert not [one for one in found.values() if one.rank == "wrong"]

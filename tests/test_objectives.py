@@ -807,6 +807,37 @@ def test_a_wrong_objective_in_a_users_file(tmp_path, body, message):
     assert message in str(error.value)
 
 
+PRIORS = """
+import jax.numpy as jnp
+import lab
+
+def adjusted(logits, labels, *, tau=1.0):
+    priors = jnp.arange(1.0, {classes} + 1)
+    return lab.objective("cross_entropy")(logits + tau * jnp.log(priors / priors.sum())[None, :], labels)
+"""
+
+
+@pytest.mark.parametrize("classes", [2, 7, 10])
+def test_an_objective_may_be_made_for_one_number_of_classes(tmp_path, classes):
+    """As one that knows how frequent each class is; with others it is named, and the line in which it fails."""
+    path = write(tmp_path / "mine.py", PRIORS.format(classes=classes))
+    mine = lab.objective(f"{path}:adjusted:tau=2")
+    logits, labels = np.random.default_rng(0).normal(size=(5, classes)), np.arange(5) % classes
+    scores = np.exp(logits) * np.arange(1, classes + 1) ** 2
+    expected = -np.log(scores[np.arange(5), labels] / scores.sum(axis=1))
+    np.testing.assert_allclose(mine(logits.astype(np.float32), labels), expected, rtol=1e-5)
+    with pytest.raises(
+        lab.InputError, match=r"'adjusted' fails on logits \[5, 4\] and labels \[5\]: .*mine.py, line 7"
+    ):
+        jax.jit(lambda z: mine(z, labels % 4))(logits[:, :1].repeat(4, axis=1))
+
+
+def test_a_definition_of_a_users_that_fails_is_named():
+    wrong = lab.Definition(name="wrong", family="theirs", formula="", source="", function=lambda z, y: z.nonsense)
+    with pytest.raises(lab.InputError, match=r"'wrong' fails on logits \[4, 3\]: AttributeError.*nonsense"):
+        lab.register(wrong)
+
+
 def test_a_folder_beside_the_lab_is_the_users():
     """Its path may begin like that of the lab's own modules."""
     beside = f"{Path(lab.__file__).parent}-notes/mine.py"
