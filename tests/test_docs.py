@@ -56,7 +56,10 @@ def small(command):
 
 
 def write_mine(folder, page):
-    """mine.py, as the guides have it."""
+    """mine.py, as the guides have it, and files that begin with their own name."""
+    for block in blocks(PAGES[page]):
+        if name := re.match(r"# (\w+\.py)\n", block):
+            (folder / name[1]).write_text(block)
     whose = page if page in ("howto/network.md", "howto/metric.md", "howto/data.md") else "howto/objective.md"
     (folder / "mine.py").write_text(blocks(PAGES[whose])[0])
 
