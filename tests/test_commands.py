@@ -186,6 +186,7 @@ def test_train_keeps_a_network_that_learns(tmp_path):
     ("what", "expected"),
     [
         ("objectives", ["zero_one", "gce", "Brier 1950"]),
+        ("metrics", ["accuracy: The share of", "macro_f1: The mean over", "path/to/mine.py:name: your own"]),
         ("datasets", ["mnist", "fashion_mnist", "kmnist"]),
         ("diagnostics", ["cosine", "effective_examples"]),
         ("experiments", ["experiments/why_not_accuracy.py: Why not train on accuracy?"]),
