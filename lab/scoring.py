@@ -1,7 +1,8 @@
 """Scoring: the metric by which networks are judged and chosen, one of the lab's or the user's own."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ class Metric:
     name: str
     function: Callable[[Any, Any], Any]  # (logits [batch, classes], labels [batch]) -> a number
     compiled: bool  # by JAX; if it cannot be, it is called with NumPy's arrays, once for each network
+    warned: set[tuple[type, str]] = field(default_factory=set, compare=False, repr=False)
 
     def __call__(
         self, logits: Float[np.ndarray | Array, "*networks batch classes"], labels: Int[np.ndarray | Array, " batch"]
@@ -53,7 +55,10 @@ class Metric:
                 found = [_of_each(self.function, each[start : start + TOGETHER], labels) for start in starts]
                 values[finite] = np.concatenate(found)[finite]
             else:
-                values[finite] = [float(self.function(one, labels)) for one in each[finite]]
+                with warnings.catch_warnings(record=True) as caught:
+                    warnings.simplefilter("always")
+                    values[finite] = [float(self.function(one, labels)) for one in each[finite]]
+                self._warn_once(caught)
         except Exception as error:
             raise InputError(f"metric {self.name!r} fails on {len(labels):,} examples: {failure(error)}") from error
         outside = ~((values >= -_ROUNDING) & (values <= 1 + _ROUNDING)) & finite
@@ -63,6 +68,13 @@ class Metric:
                 f"{len(labels):,} examples. A cost, say, can be given as 1 - cost / the highest there is."
             )
         return np.clip(values, 0.0, 1.0).reshape(logits.shape[:-2])
+
+    def _warn_once(self, caught: Iterable[warnings.WarningMessage]) -> None:
+        """Gives each warning of the function once: scikit-learn's come at every call, of which there are thousands."""
+        for one in caught:
+            if (said := (one.category, str(one.message))) not in self.warned:
+                self.warned.add(said)
+                warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
 
 
 @partial(jax.jit, static_argnames="function")

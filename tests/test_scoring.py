@@ -1,5 +1,8 @@
 """Metrics to judge by: the lab's against scikit-learn's, a user's own in either form, and what is refused."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -90,6 +93,25 @@ def test_it_is_compiled_once_for_any_number_of_calls():
     for _ in range(3):
         of(LOGITS, LABELS)
     assert traced == [(100, 5), (90, 5)]  # where it is tried, and where it is used
+
+
+def test_a_warning_is_given_once():
+    """And not for each of the networks, at each of the steps: scikit-learn's filter would have it so."""
+    program = """
+import warnings
+import numpy as np
+import lab
+from sklearn.metrics import precision_score
+
+def precision(logits, labels):
+    return precision_score(labels, logits.argmax(axis=1), average="macro")
+
+of = lab.metric(precision, classes=3)
+for _ in range(3):
+    of(np.tile(np.eye(3)[[0, 0, 0]], (4, 1, 1)), np.arange(3))  # the classes 1 and 2 are never answered
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr.count("UndefinedMetricWarning") == 1
 
 
 def test_many_networks_are_taken_by_turns():
