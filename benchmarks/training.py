@@ -27,8 +27,8 @@ from timing import machine, spread, timed
 from training_peers import Data, installed
 
 import lab
+from lab.devices import networks_that_fit
 from lab.journal import Journal
-from lab.training import networks_that_fit
 
 jax.config.update("jax_num_cpu_devices", os.cpu_count())  # as the command line has it: every core is a device
 

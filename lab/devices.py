@@ -14,6 +14,9 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from lab.errors import InputError
+from lab.networks import Images, Network
+from lab.optimisers import Optimiser
+from lab.schedules import Schedule, values
 
 
 class Layout(NamedTuple):
@@ -156,6 +159,31 @@ def shapes_of_one(tree: Any) -> Any:
     (5,)
     """
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[2:], leaf.dtype), tree)
+
+
+def networks_that_fit(
+    network: Network,
+    objective: Schedule,
+    optimiser: Optimiser,
+    images: Images,
+    *,
+    batch_size: int,
+) -> int:
+    """How many networks can train together in half of the memory that is free, estimated from above.
+
+    Each needs its parameters and the optimiser's state twice (a state that is yielded is a copy), and what forward
+    and backward pass write.
+    """
+    parameters = jax.eval_shape(lambda: network.init(jax.random.key(0)))  # nor is the key computed: that is a program
+    state = jax.eval_shape(optimiser.init, parameters)
+    batch = jax.ShapeDtypeStruct((batch_size, *images.shape[1:]), jnp.zeros((), float).dtype)
+    labels = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
+
+    def gradient(parameters, images, labels):
+        return jax.grad(lambda p: jnp.mean(values(objective, 0, network.apply(p, images), labels)))(parameters)
+
+    one = 2 * size((parameters, state)) + intermediates(gradient, parameters, batch, labels)
+    return max(int((free_memory() - images.nbytes) / 2 / one), 0)
 
 
 def free_memory() -> int:

@@ -12,6 +12,7 @@ from lab.batches import ORDERS, check_batch_size
 from lab.blame import blame
 from lab.catalogue import objective
 from lab.data import Dataset
+from lab.devices import networks_that_fit
 from lab.errors import InputError, Stopped
 from lab.evaluation import evaluate_together
 from lab.journal import Journal
@@ -22,7 +23,7 @@ from lab.saved import network_of
 from lab.schedules import Schedule, annealed, at_step, hand_over, tied
 from lab.scoring import Metric, metric
 from lab.settings import TrainSettings
-from lab.training import TrainState, diverged, initial_shapes, networks_that_fit, train_together
+from lab.training import TrainState, diverged, initial_shapes, train_together
 
 if TYPE_CHECKING:
     import xarray

@@ -15,6 +15,7 @@ import numpy as np
 from lab.batches import ORDERS, check_batch_size
 from lab.catalogue import objective
 from lab.data import Dataset
+from lab.devices import networks_that_fit
 from lab.errors import InputError, Stopped
 from lab.evaluation import evaluate_together
 from lab.networks import Network
@@ -24,7 +25,7 @@ from lab.runs import Run
 from lab.saved import network_of
 from lab.scoring import metric
 from lab.settings import SweepSettings
-from lab.training import networks_that_fit, train_together
+from lab.training import train_together
 
 if TYPE_CHECKING:
     import xarray

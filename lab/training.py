@@ -17,7 +17,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, UInt8
 
 from lab.batches import check_batch_size, shuffled
-from lab.devices import Layout, free_memory, intermediates, layout, shapes_of_one, size, spread, stacked
+from lab.devices import Layout, layout, shapes_of_one, spread, stacked
 from lab.errors import InputError
 from lab.metrics import Labels, correct
 from lab.networks import Images, Network, class_labels, scaled
@@ -327,28 +327,3 @@ def diverged(state: TrainState, objective: Schedule, optimiser: Any) -> Floating
     rate = getattr(optimiser, "hyperparameters", {}).get("learning_rate")
     at = f", learning rate {float(rate):g}" if rate is not None else ""
     return FloatingPointError(f"{what} (objective {objective}{at}). Try a smaller learning rate.")
-
-
-def networks_that_fit(
-    network: Network,
-    objective: Schedule,
-    optimiser: Optimiser,
-    images: Images,
-    *,
-    batch_size: int,
-) -> int:
-    """How many networks can train together in half of the memory that is free, estimated from above.
-
-    Each needs its parameters and the optimiser's state twice (a state that is yielded is a copy), and what forward
-    and backward pass write.
-    """
-    parameters = jax.eval_shape(lambda: network.init(jax.random.key(0)))  # nor is the key computed: that is a program
-    state = jax.eval_shape(optimiser.init, parameters)
-    batch = jax.ShapeDtypeStruct((batch_size, *images.shape[1:]), jnp.zeros((), float).dtype)
-    labels = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
-
-    def gradient(parameters, images, labels):
-        return jax.grad(lambda p: jnp.mean(values(objective, 0, network.apply(p, images), labels)))(parameters)
-
-    one = 2 * size((parameters, state)) + intermediates(gradient, parameters, batch, labels)
-    return max(int((free_memory() - images.nbytes) / 2 / one), 0)

@@ -10,8 +10,9 @@ import optax
 import pytest
 
 import lab
+from lab.devices import networks_that_fit
 from lab.schedules import values
-from lab.training import CHUNK, networks_that_fit
+from lab.training import CHUNK
 
 KEY = jax.random.key(3)
 
