@@ -56,8 +56,8 @@ KNOWN = {
     "sparsemax": ("#44AA99", DOTTED),
     "sum_exp": ("#661100", MIXED),
     "unhinged": ("#999933", MIXED),
-    "soft_balanced_error": ("#CC79A7", SOLID),
-    "soft_macro_f1": ("#CC79A7", DOTTED),
+    "soft_balanced_error": ("#882255", DASHED),
+    "soft_macro_f1": ("#661100", DOTTED),
 }
 FURTHER = [("#A6761D", SOLID), ("#6F7F9F", DASHED), ("#B3446C", MIXED), ("#7A8B00", DOTTED)]
 EXAMPLES = "#8a8a8a"  # the histogram of examples, behind everything
