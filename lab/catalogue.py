@@ -3,17 +3,19 @@
 import inspect
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lab.confusion import BATCHWISE
 from lab.errors import InputError, unknown
 from lab.hinges import HINGES
 from lab.losses import LOSSES
-from lab.objectives import Definition, Objective, Parameter
+from lab.objectives import BatchForm, Definition, Objective, Parameter
 from lab.surrogates import SURROGATES
 from lab.userfile import described, failure, from_user_file
 from lab.weighted import WEIGHTED
@@ -78,11 +80,13 @@ def _read_parameters(text: str) -> dict[str, float | str]:
 def register(function: Callable[..., Any] | Definition, **facts: Any) -> Definition:
     """Adds an objective to the catalogue and returns its definition.
 
-    `function(logits [batch, classes], labels [batch], **parameters) -> [batch]`; its keyword parameters with
-    numbers for defaults become hyper-parameters. `facts` are further fields of `Definition`: formula, source,
-    `parameters` with ranges, flags. A `Definition` is taken as it is.
+    `function(logits [batch, classes], labels [batch], **parameters) -> [batch]`, or -> [] for an objective of a whole
+    batch that is no mean over its examples; its keyword parameters with numbers for defaults become
+    hyper-parameters. `facts` are further fields of `Definition`: formula, source, `parameters` with ranges, flags. A
+    `Definition` is taken as it is.
 
-    Raises: InputError if the name is taken or the function does not return one number per example.
+    Raises: InputError if the name is taken, or the function returns neither one number per example nor one that only
+      the whole batch has.
 
     >>> import lab
     >>> def gce(logits, labels, *, q=0.7):
@@ -94,9 +98,7 @@ def register(function: Callable[..., Any] | Definition, **facts: Any) -> Definit
     definition = function if isinstance(function, Definition) else _define(function, **facts)
     if definition.name in _definitions:
         raise InputError(f"an objective named {definition.name!r} exists already; choose another name.")
-    _check_shape(definition)
-    _definitions[definition.name] = definition
-    return definition
+    return _definitions.setdefault(definition.name, _tried(definition))
 
 
 def _define(function: Callable[..., Any], **facts: Any) -> Definition:
@@ -124,15 +126,14 @@ def _from_file(path: Path, name: str) -> Definition:
     found = from_user_file(path, name, what="objective")
     if not isinstance(found, Definition) and not callable(found):
         raise InputError(f"{name!r} of {path} is no function of logits and labels, but {type(found).__name__}.")
-    definition = found if isinstance(found, Definition) else _define(found)
-    _check_shape(definition)
-    return definition
+    return _tried(found if isinstance(found, Definition) else _define(found))
 
 
-def _check_shape(definition: Definition) -> None:
-    """A trial run without arithmetic: a wrong shape is found now, not after the first epoch.
+def _tried(definition: Definition) -> Definition:
+    """The definition after a trial run without arithmetic: a wrong shape is found now, not after the first epoch.
 
-    One that fails with three classes may be made for another number of them: it is tried with others.
+    A function that returns one number for four examples makes an objective of a whole batch. One that fails with three
+    classes may be made for another number of them: it is tried with others.
     """
     first, parameters = None, definition.make().parameters
     for classes in (3, 10, 2, *range(4, 129)):
@@ -144,13 +145,43 @@ def _check_shape(definition: Definition) -> None:
             if not isinstance(error.__cause__ or error, TypeError | ValueError | IndexError):  # no matter of shapes
                 break
             continue
-        if getattr(result, "shape", None) != (4,) or not jnp.issubdtype(result.dtype, jnp.floating):
-            raise InputError(
-                f"objective {definition.name!r} must return one real number per example, float [4] for logits "
-                f"[4, {classes}]; it returned {described(result)}. Leave the mean to the caller."
-            )
-        return
+        shape, function = getattr(result, "shape", None), definition.function
+        if shape in ((4,), ()) and jnp.issubdtype(result.dtype, jnp.floating):
+            if shape == (4,):
+                return definition
+            if function is not None:
+                return _of_batch(definition, function, classes)
+        raise InputError(
+            f"objective {definition.name!r} must return one real number per example, float [4] for logits "
+            f"[4, {classes}], or one that only the whole batch has, float []; it returned {described(result)}."
+        )
     assert first is not None, "without a failure it has returned"
     if isinstance(first, InputError):  # with shapes and line
         raise first
     raise InputError(f"objective {definition.name!r} fails on logits [4, 3]: {failure(first)}") from first
+
+
+def _of_batch(definition: Definition, function: Callable[..., Any], classes: int) -> Definition:
+    """The definition of a function that returns one number for all examples, as one of a whole batch.
+
+    Raises: InputError if that is a sum or a mean over them: what the lab measures of single examples would be lost.
+    """
+    parameters = definition.make().parameters
+    draw = np.random.default_rng(0)
+    logits, labels = draw.normal(size=(12, classes)).astype(np.float32), draw.integers(0, classes, 12)
+
+    @jax.jit
+    def whole_and_parts(logits, labels):
+        each = jax.vmap(lambda z, y: definition(z[None], y[None], **parameters))(logits, labels)
+        return definition(logits, labels, **parameters), each
+
+    try:
+        whole, each = whole_and_parts(logits, labels)
+    except Exception:  # of one example it makes no sense
+        whole, each = np.nan, np.zeros(12)
+    if any(np.isclose(whole, total, rtol=1e-4) for total in (each.mean(), each.sum())):
+        raise InputError(
+            f"objective {definition.name!r} returns the mean or the sum of one number per example; return these, "
+            f"float [4] for logits [4, {classes}], and leave the mean to the caller."
+        )
+    return replace(definition, function=None, batch_form=BatchForm(function))

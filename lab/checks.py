@@ -34,7 +34,10 @@ def _per_example(objective: Objective) -> Finding:
     if objective.definition.batch_form is not None:
         return Finding("per example", "no: it is an objective of the whole batch", "note")
     return Finding(
-        "per example", "values change with the other examples of the batch: leave the mean to the caller", "wrong"
+        "per example",
+        "values change with the other examples of the batch: leave the mean to the caller, or return the one "
+        "number that the whole batch has",
+        "wrong",
     )
 
 
@@ -64,19 +67,27 @@ def _classes_alike(objective: Objective) -> Finding:
 
 
 def _finite(objective: Objective) -> Finding:
-    """In float32, at logits of +-1000 and at ties."""
-    for what, (logits, labels) in {
+    """In float32, at logits of +-1000 and at ties; of a whole batch, where classes are missing from it."""
+    logits, labels = random_logits()
+    missing = {
+        "a batch without one of the classes": (logits, labels % 4),
+        "a batch of one class": (logits, np.zeros_like(labels)),
+    }
+    extremes = {
         "logits of +-1000": extreme_logits(1e3),
         "logits that all tie": (np.zeros((1, 3)), np.zeros(1, dtype=int)),
         "two classes, logits of +-1000": (np.array([[1e3, -1e3], [-1e3, 1e3]]), np.zeros(2, dtype=int)),
-    }.items():
+    }
+    whole_batch = objective.definition.batch_form is not None
+    for what, (logits, labels) in ((missing if whole_batch else {}) | extremes).items():
         values, slopes = measured(objective, logits, labels, bits=32)
         if np.isnan(values).any() or np.isnan(slopes).any():
             which = "its value" if np.isnan(values).any() else "its gradient"
             return Finding("finite", f"{which} is NaN in float32 at {what}", "wrong")
         if not (np.isfinite(values).all() and np.isfinite(slopes).all()):
             return Finding("finite", f"infinite in float32 at {what}", "note")
-    return Finding("finite", "values and gradients, in float32 at logits of +-1000 and at ties")
+    missing_too = ", also where classes are missing" * whole_batch
+    return Finding("finite", f"values and gradients, in float32 at logits of +-1000 and at ties{missing_too}")
 
 
 def _derivative(objective: Objective) -> Finding:
@@ -133,11 +144,21 @@ def _parameters(objective: Objective) -> Finding:
 
 
 def _death(objective: Objective) -> Finding:
-    """Where the gradient is 0, in float64 and in float32, along the margin of ten classes with equal rivals."""
-    size = np.geomspace(0.01, 1000, 500)
+    """Where the gradient is 0, in float64 and in float32, along the margin of ten classes with equal rivals.
+
+    An objective of a whole batch is tried on batches with one example of each class, of one margin all.
+    """
+    whole_batch = objective.definition.batch_form is not None
+    size = np.geomspace(0.01, 1000, 100 if whole_batch else 500)
     margins = np.concatenate([-size[::-1], size])
-    logits, labels = equal_rivals(margins, classes=10)
-    truth, rounded = (measured(objective, logits, labels, bits=bits)[1] for bits in (64, 32))
+    if whole_batch:
+        batches = [(margin * np.eye(10), np.arange(10)) for margin in margins]
+        truth, rounded = (
+            np.array([measured(objective, *batch, bits=bits)[1][0] for batch in batches]) for bits in (64, 32)
+        )
+    else:
+        logits, labels = equal_rivals(margins, classes=10)
+        truth, rounded = (measured(objective, logits, labels, bits=bits)[1] for bits in (64, 32))
     if not truth.any():
         return Finding("death", "its gradient is 0 everywhere", "note")
     lost = ((rounded == 0) & (np.abs(truth) > 1e-30)).any(axis=1)

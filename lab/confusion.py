@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from lab.margins import Labels, Logits, Scalar, residuals
-from lab.objectives import BatchForm, Definition, positive
+from lab.objectives import Definition, of_sums, positive
 
 Confusion = Float[Array, "classes classes"]
 
@@ -67,7 +67,7 @@ SOFT_BALANCED_ERROR = Definition(
     formula="1 - mean over classes a of C_aa / sum_b C_ab, C the soft confusion matrix of the batch",
     source="Brodersen et al. 2010, The balanced accuracy and its posterior distribution; made smooth",
     parameters={"temperature": positive(1.0)},
-    batch_form=BatchForm(soft_confusion, lambda confusion, temperature: balanced_error(confusion)),
+    batch_form=of_sums(soft_confusion, lambda confusion, temperature: balanced_error(confusion)),
     flags="bounded smooth invariant",
     note="Classes absent from the batch are left out of the mean.",
 )
@@ -78,7 +78,7 @@ SOFT_MACRO_F1 = Definition(
     formula="1 - mean over classes a of 2 C_aa / (sum_b C_ab + sum_b C_ba), C the soft confusion matrix of the batch",
     source="Eban et al. 2017, Scalable learning of non-decomposable objectives; van Rijsbergen 1979",
     parameters={"temperature": positive(1.0)},
-    batch_form=BatchForm(soft_confusion, lambda confusion, temperature: macro_f1_error(confusion)),
+    batch_form=of_sums(soft_confusion, lambda confusion, temperature: macro_f1_error(confusion)),
     flags="bounded smooth invariant",
     note="Classes absent from the batch are left out of the mean; small batches see another objective than large ones.",
 )

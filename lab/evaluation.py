@@ -27,15 +27,20 @@ def _chunk(
     labels: Int[Array, " batch"],
     mask: Bool[Array, " batch"],
 ) -> tuple[Sums, Float[Array, "seeds variants *matrix"]]:
-    """What a chunk of examples adds to the sums of every network, and to its objective (or to that's statistic)."""
+    """What a chunk of examples adds to the sums of every network, and to its objective (or to that's statistic).
+
+    Nothing is added to an objective that is to be taken of all examples at once.
+    """
 
     def of_network(objective, parameters, images, labels, mask):
         logits = apply(parameters, scaled(images))
         form = objective.definition.batch_form
         if form is None:
             losses = jnp.sum(jnp.where(mask, objective(logits, labels), 0.0))
+        elif form.parts is None:
+            losses = jnp.zeros(())
         else:
-            losses = form.statistic(logits, labels, mask, **objective.parameters)
+            losses = form.parts.statistic(logits, labels, mask, **objective.parameters)
         return sums(logits, labels, mask), losses
 
     return spread(of_network, ("v", "sv", "", "", ""), over)(objectives, parameters, images, labels, mask)
@@ -47,6 +52,11 @@ def _logits(
 ) -> Float[Array, "seeds variants batch classes"]:
     """Every network's logits of a chunk of examples."""
     return spread(lambda of, images: apply(of, scaled(images)), ("sv", ""), over)(parameters, images)
+
+
+@jax.jit
+def _mean(objective: Objective, logits: Float[Array, "batch classes"], labels: Int[Array, " batch"]) -> Array:
+    return jnp.mean(objective(logits, labels))
 
 
 def evaluate(
@@ -61,9 +71,9 @@ def evaluate(
 ) -> dict[str, float]:
     """Every metric, and as "loss" the objective, of a network over all the examples.
 
-    `batch_size` is how many examples are in memory at a time; it changes no result, not even that of an objective
-    of a whole batch: its statistic is summed over the chunks, and its value taken once. `metrics` are further ones, as
-    `lab.metric` gives them, each under its own name.
+    `batch_size` is how many examples go through the network at a time; it changes no result, not even that of an
+    objective of a whole batch: its statistic is summed over the chunks, or else all logits are kept, and its value
+    taken once. `metrics` are further ones, as `lab.metric` gives them, each under its own name.
 
     Images are pixels 0..255 (uint8), or real numbers, which are taken as they are; labels come in either form.
 
@@ -116,29 +126,38 @@ def evaluate_together(
     over = layout(leaves[0].shape[0] if leaves else 1, len(objectives))
     networks = over.padded(stacked(objectives, "objectives"), "v"), over.padded(parameters, "sv")
     further = [one for one in metrics if one.name not in METRICS]  # no sums of chunks tell those
+    form = objectives[0].definition.batch_form  # that of all: they are of one family
+    undivided = form is not None and form.parts is None  # nor do they tell this objective
     parts, logits = [], []
     for start in range(0, count, size):
         rows = slice(start, start + size)
         missing = size - len(labels[rows])  # the last chunk is filled up: its size would be a program of its own
         examples = np.pad(images[rows], ((0, missing), (0, 0))), np.pad(labels[rows], (0, missing))
         parts.append(_chunk(apply, over, *networks, *examples, np.arange(size) < size - missing))
-        if further:
+        if further or undivided:
             logits.append(_logits(apply, over, networks[1], examples[0]))
     # Added on the host, in float64, where counts are divided as well; and only once all chunks are on their way.
     total, losses = over.own(jax.tree.map(lambda *leaves: np.sum(leaves, axis=0, dtype=float), *jax.device_get(parts)))
+    known, others = losses, {}
+    if logits:
+        whole = over.own(np.concatenate(jax.device_get(logits), axis=2)[:, :, :count])
+        known = whole if undivided else losses
+        others = {one.name: one(whole, labels) for one in further}
     found = [
-        {"loss": _loss(objective, losses[seed, variant], count)}
+        {"loss": _loss(objective, known[seed, variant], labels)}
         | finish(jax.tree.map(lambda leaf, at=(seed, variant): leaf[at], total))
         for seed in range(over.seeds)
         for variant, objective in enumerate(objectives)
     ]
     values = {name: np.array([of[name] for of in found], dtype=float).reshape(over[:2]) for name in found[0]}
-    if not further:
-        return values
-    whole = over.own(np.concatenate(jax.device_get(logits), axis=2)[:, :, :count])
-    return values | {one.name: one(whole, labels) for one in further}
+    return values | others
 
 
-def _loss(objective: Objective, losses: Any, count: int) -> float:
+def _loss(objective: Objective, known: Any, labels: Int[np.ndarray, " batch"]) -> float:
+    """The objective of all examples, by the sum over the chunks, or by all logits where no sum tells it."""
     form = objective.definition.batch_form
-    return float(losses / count if form is None else form.value(jnp.asarray(losses, float), **objective.parameters))
+    if form is None:
+        return float(known / len(labels))
+    if form.parts is None:
+        return float(_mean(objective, known, labels))
+    return float(form.parts.finish(jnp.asarray(known, float), **objective.parameters))

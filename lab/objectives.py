@@ -8,7 +8,7 @@ function) is its `Definition`, which JAX treats as static.
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -119,23 +119,44 @@ def of_soft(
     return MarginForm("soft", margin, phi, weight, text)
 
 
-@dataclass(frozen=True, eq=False)
-class BatchForm:
-    """An objective of a whole batch: a function of a matrix that is a sum over examples.
+class Parts(NamedTuple):
+    """How the value of a batch follows from those of its parts: by a matrix that is a sum over examples.
 
-    `statistic(logits, labels, mask, **parameters)` gives the matrix [classes, classes], which may be summed over
-    the parts of a data set; `value(statistic, **parameters)` the number to be minimised.
+    `statistic(logits, labels, mask, **parameters)` is the matrix [classes, classes] of a part, and
+    `finish(statistic, **parameters)` the value of the parts whose matrices have been added.
     """
 
     statistic: Callable[..., Float[Array, "classes classes"]]
+    finish: Callable[..., Float[Array, ""]]
+
+
+@dataclass(frozen=True, eq=False)
+class BatchForm:
+    """An objective of a whole batch: `value(logits, labels, **parameters)` is one number for all its examples.
+
+    With `parts` the examples of a data set need not be taken at once.
+    """
+
     value: Callable[..., Float[Array, ""]]
+    parts: Parts | None = None
 
     def __call__(
         self, logits: Float[Array, "batch classes"], labels: Int[Array, " batch"], **parameters: Any
     ) -> Float[Array, " batch"]:
-        everybody = jnp.ones(labels.shape, dtype=bool)
-        value = self.value(self.statistic(logits, labels, everybody, **parameters), **parameters)
+        value = self.value(logits, labels, **parameters)
         return jnp.broadcast_to(value, labels.shape)  # its mean, and the gradient of its mean, are the batch's
+
+
+def of_sums(
+    statistic: Callable[..., Float[Array, "classes classes"]], finish: Callable[..., Float[Array, ""]]
+) -> BatchForm:
+    """A function of a matrix that is a sum over examples."""
+
+    def value(logits, labels, **parameters):
+        everybody = jnp.ones(labels.shape, dtype=bool)
+        return finish(statistic(logits, labels, everybody, **parameters), **parameters)
+
+    return BatchForm(value, Parts(statistic, finish))
 
 
 @dataclass(frozen=True, eq=False)

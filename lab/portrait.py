@@ -65,7 +65,7 @@ def portray(chosen: Objective, *, span: float = 10.0) -> "xarray.Dataset":
     if chosen.definition.batch_form is not None:
         raise InputError(
             f"objective {chosen.name!r} is one of a whole batch: it has no weight at a margin to be shown. "
-            "Its formula: python -m lab list objectives."
+            f"Its formula: {chosen.definition.formula or 'not given'}."
         )
     margins = np.linspace(-span, span, POINTS)
     drawn = {str(chosen): (chosen, curve(chosen, margins))}

@@ -9,7 +9,7 @@ import pytest
 
 import lab
 from lab import checks, properties
-from lab.catalogue import _define, definitions
+from lab.catalogue import _define, _tried, definitions
 
 
 def findings(function, **parameters):
@@ -196,6 +196,27 @@ def test_a_declaration_that_is_not_so_is_wrong():
         name="boast", family="own", formula="", source="", function=naive_cross_entropy, flags="bounded"
     )
     assert checks._property("bounded", definition.make()).rank == "wrong"
+
+
+def ranked(logits, labels, *, least=0.0):
+    """The share of pairs, class 0 with another, that are ranked wrongly, made smooth."""
+    pairs = (labels == 0)[:, None] & (labels != 0)[None, :]
+    lost = jax.nn.sigmoid(logits[None, :, 0] - logits[:, None, 0])
+    return jnp.sum(jnp.where(pairs, lost, 0.0)) / jnp.maximum(jnp.sum(pairs), least)
+
+
+def test_one_number_for_a_batch_is_tried_without_some_classes():
+    of_batch = _tried(_define(ranked))
+    found = checks._finite(of_batch.make())
+    assert found.rank == "wrong" and found.said == "its value is NaN in float32 at a batch of one class"
+    guarded = of_batch.make(least=1.0)
+    found = checks._finite(guarded)
+    assert found.rank == "fine" and found.said.endswith("also where classes are missing")
+    assert checks._derivative(guarded).rank == "fine"
+    # Tried on batches with each class: s(1 - s) loses its digits where 1 - s does. Slopes are per example, of ten.
+    death = checks._death(guarded)
+    slope, margin = (float(x) for x in re.search(r"slope of (\S+) to 0 at margin (\S+);", death.said).groups())
+    assert -18.5 < margin < -16 and slope == pytest.approx(10 * np.exp(margin), rel=0.05)
 
 
 @pytest.mark.slow

@@ -11,7 +11,8 @@ import sklearn.metrics
 
 import lab
 from lab import metrics
-from lab.objectives import BatchForm, Definition, positive
+from lab.evaluation import evaluate_together
+from lab.objectives import BatchForm, Definition, of_sums, positive
 
 KEY = jax.random.key(5)
 METRICS = {
@@ -205,7 +206,16 @@ POWER = Definition(
     formula="mean(z_0)^power",
     source="these tests",
     parameters={"power": positive(2.0)},
-    batch_form=BatchForm(_power_statistic, lambda statistic, power: (statistic[0, 0] / statistic[0, 1]) ** power),
+    batch_form=of_sums(_power_statistic, lambda statistic, power: (statistic[0, 0] / statistic[0, 1]) ** power),
+)
+
+SPREAD = Definition(
+    name="power_of_spread",
+    family="test",
+    formula="standard deviation(z_0)^power",
+    source="these tests",
+    parameters={"power": positive(2.0)},
+    batch_form=BatchForm(lambda logits, labels, power: jnp.std(logits[:, 0]) ** power),
 )
 
 
@@ -245,6 +255,17 @@ class TestEvaluate:
         found = lab.evaluate(linear, objective, parameters, images, labels, batch_size=batch_size)
         assert found["loss"] == pytest.approx(logits[:, 0].mean() ** power, rel=1e-12)
         assert found["accuracy"] == np.mean(logits.argmax(axis=1) == labels)
+
+    @CHUNKS
+    def test_an_objective_that_no_sums_tell_sees_all_examples(self, pictures, batch_size, float64):
+        """Four networks, two for each power: the spread of the first logit, which parts do not add up to."""
+        images, labels, parameters, logits = pictures
+        networks = jax.tree.map(lambda leaf: np.stack([np.stack([leaf, leaf]), np.stack([2 * leaf, leaf])]), parameters)
+        powers = [SPREAD.make(power=power) for power in (2.0, 3.0)]
+        found = evaluate_together(linear, powers, networks, images, labels, batch_size=batch_size)
+        spread = logits[:, 0].std()
+        assert found["loss"] == pytest.approx(np.array([[spread**2, spread**3], [4 * spread**2, spread**3]]), rel=1e-12)
+        assert found["accuracy"] == pytest.approx(np.mean(logits.argmax(axis=1) == labels), rel=1e-12)
 
     def test_many_examples_in_float32(self, mnist):
         """9,000 digits in chunks of 64 leave 40; the sums keep their digits."""

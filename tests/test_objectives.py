@@ -782,7 +782,12 @@ def test_an_objective_from_a_users_file(tmp_path):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("def loss(logits, labels): return logits.mean()", "one real number per example"),
+        (
+            "def loss(logits, labels): return labels.sum()",
+            "or one that only the whole batch has, float []; it returned",
+        ),
+        ("def loss(logits, labels): return logits.mean()", "returns the mean or the sum of one number per example"),
+        ("def loss(logits, labels): return (logits**2).sum()", "float [4] for logits [4, 3], and leave the mean"),
         ("def loss(logits, labels): return logits", "one real number per example"),
         ("def loss(logits, labels): return labels", "one real number per example"),
         ("def loss(logits, labels): return None", "it returned NoneType"),
@@ -805,6 +810,41 @@ def test_a_wrong_objective_in_a_users_file(tmp_path, body, message):
     with pytest.raises(lab.InputError) as error:
         lab.objective(f"{path}:loss")
     assert message in str(error.value)
+
+
+RANKED = """
+import jax
+import jax.numpy as jnp
+
+def ranked(logits, labels, *, temperature=1.0):
+    pairs = (labels == 0)[:, None] & (labels != 0)[None, :]
+    lost = jax.nn.sigmoid((logits[None, :, 0] - logits[:, None, 0]) / temperature)
+    return jnp.sum(jnp.where(pairs, lost, 0)) / jnp.sum(pairs)
+"""
+
+
+def test_one_number_makes_an_objective_of_the_whole_batch(tmp_path, float64):
+    """Class 0 is to be ranked before the others: 1 less the area under the ROC curve, made smooth."""
+    path = write(tmp_path / "mine.py", RANKED)
+    logits, labels = random_case(16, size=30, classes=4)
+    scores, first, rest = logits[:, 0], np.flatnonzero(labels == 0), np.flatnonzero(labels != 0)
+    for temperature in (0.3, 2.0):
+        value, slope = 0.0, np.zeros_like(logits)
+        for i in first:
+            for j in rest:
+                lost = 1 / (1 + math.exp((scores[i] - scores[j]) / temperature))
+                value += lost / (len(first) * len(rest))
+                change = lost * (1 - lost) / temperature / (len(first) * len(rest))
+                slope[i, 0] -= change
+                slope[j, 0] += change
+        mine = lab.objective(f"{path}:ranked:temperature={temperature}")
+        assert str(mine) == f"ranked:temperature={temperature:g}" and mine.definition.family == "own"
+        np.testing.assert_allclose(mine(jnp.asarray(logits), labels), np.full(30, value), rtol=1e-10)
+        found, gradient = mean_and_gradient(mine, jnp.asarray(logits), jnp.asarray(labels))
+        np.testing.assert_allclose(found, value, rtol=1e-10)
+        np.testing.assert_allclose(gradient, slope, rtol=1e-9, atol=1e-13)
+    with pytest.raises(lab.InputError, match="'ranked' is one of a whole batch: no example has a gradient of its own"):
+        lab.example_moments(lab.mlp([3]), {}, np.zeros((2, 784)), np.array([0, 1]), [mine])
 
 
 PRIORS = """
