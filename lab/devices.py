@@ -18,6 +18,10 @@ from lab.networks import Images, Network
 from lab.optimisers import Optimiser
 from lab.schedules import Schedule, values
 
+# What JAX 0.10's XLA compiles on a CPU in half the time, to the same bits: later ones emit fused loops in one way only.
+# For programs that run seldom, or are products in the main: other loops may be slower, Adam's steps by a half.
+COMPILED_QUICKLY = {"xla_cpu_use_fusion_emitters": False} if jax.__version_info__ < (0, 11) else {}
+
 
 class Layout(NamedTuple):
     """How networks [seeds, variants] lie on devices: one of the axes is cut into equal parts, one for each device."""

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from lab.devices import Layout, layout, shapes_of_one, spread, stacked
+from lab.devices import COMPILED_QUICKLY, Layout, layout, shapes_of_one, spread, stacked
 from lab.errors import InputError
 from lab.metrics import Labels, Sums, finish, sums
 from lab.networks import Images, class_labels, scaled
@@ -17,7 +17,7 @@ from lab.objectives import Objective, check_objectives
 from lab.scoring import METRICS, Metric
 
 
-@partial(jax.jit, static_argnames=("apply", "over"))
+@partial(jax.jit, static_argnames=("apply", "over"), compiler_options=COMPILED_QUICKLY)
 def _chunk(
     apply: Callable[..., Any],
     over: Layout,

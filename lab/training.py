@@ -17,7 +17,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, UInt8
 
 from lab.batches import check_batch_size, shuffled
-from lab.devices import Layout, layout, shapes_of_one, spread, stacked
+from lab.devices import COMPILED_QUICKLY, Layout, layout, shapes_of_one, spread, stacked
 from lab.errors import InputError
 from lab.metrics import Labels, correct
 from lab.networks import Images, Network, class_labels, scaled
@@ -106,7 +106,11 @@ def _split(keys: Key[Array, " seeds"]) -> Key[Array, "2 seeds"]:
 
 
 # It runs but once: compiled with less effort it gives the same numbers, and LeNet-5's is ready in a third of the time.
-@partial(jax.jit, static_argnames=("init", "variants"), compiler_options={"xla_backend_optimization_level": 1})
+@partial(
+    jax.jit,
+    static_argnames=("init", "variants"),
+    compiler_options={"xla_backend_optimization_level": 1} | COMPILED_QUICKLY,
+)
 def _start(
     init: Callable[..., Any], variants: int, optimisers: Optimiser, keys: Key[Array, " seeds"]
 ) -> tuple[tuple[Any, Any], Key[Array, " seeds"]]:
