@@ -85,26 +85,23 @@ def test_nothing_is_wrong_with_a_good_one():
 
 
 @pytest.mark.parametrize(
-    ("function", "what", "said"),
+    ("function", "check", "said"),
     [
-        (naive_cross_entropy, "finite", "NaN in float32 at logits of +-1000"),
-        (averaged, "per example", "leave the mean to the caller"),
-        (wrong_gradient, "gradient", "it is not the derivative of the value"),
-        (minus_forgotten, "direction", "raises the true logit of 0 and lowers that of 64 of 64 examples: is a minus"),
-        (branching, "parameters", "TracerBoolConversionError. Use jnp.where on them, not if"),
+        (naive_cross_entropy, checks._finite, "NaN in float32 at logits of +-1000"),
+        (averaged, checks._per_example, "leave the mean to the caller"),
+        (wrong_gradient, checks._derivative, "it is not the derivative of the value"),
+        (minus_forgotten, checks._direction, "raises the true logit of 0 and lowers that of 64 of 64 examples: is a"),
+        (branching, checks._parameters, "TracerBoolConversionError. Use jnp.where on them, not if"),
     ],
 )
-def test_what_is_wrong_is_found(function, what, said):
-    if function is branching:
-        found = {"parameters": checks._parameters(_define(function).make())}
-    else:
-        found = findings(function)
-    assert found[what].rank == "wrong" and said in found[what].said
+def test_what_is_wrong_is_found(function, check, said):
+    found = check(_define(function).make())
+    assert found.rank == "wrong" and said in found.said
 
 
 def test_what_a_user_should_know_is_a_note():
-    assert findings(class_number)["classes"].rank == "note"
-    death = findings(softmax_error)["death"]
+    assert checks._classes_alike(_define(class_number).make()).rank == "note"
+    death = checks._death(_define(softmax_error).make())
     assert death.rank == "note"
     # 1 - p_y is rounded to 0 in float32 at a lead of about 17 + log 9, where the truth is some 1e-8.
     slope, margin = (float(x) for x in re.search(r"slope of (\S+) to 0 at margin (\S+);", death.said).groups())
@@ -127,6 +124,7 @@ def test_the_direction_is_that_of_the_true_logit(text, up, down):
     assert found.rank == ("note" if down(true).any() else "fine")
 
 
+@pytest.mark.slow
 def test_no_objective_of_the_lab_points_away_from_the_true_class():
     assert {checks._direction(one.make()).rank for one in definitions()} == {"fine", "note"}
 
@@ -205,7 +203,15 @@ def ranked(logits, labels, *, least=0.0):
     return jnp.sum(jnp.where(pairs, lost, 0.0)) / jnp.maximum(jnp.sum(pairs), least)
 
 
+def mean_of_classes(logits, labels):
+    """The mean over the classes of their mean losses, NaN where one is missing."""
+    of_class = jax.nn.one_hot(labels, logits.shape[1])
+    return jnp.mean(lab.objective("cross_entropy")(logits, labels) @ of_class / jnp.sum(of_class, axis=0))
+
+
 def test_one_number_for_a_batch_is_tried_without_some_classes():
+    found = checks._finite(_tried(_define(mean_of_classes)).make())
+    assert (found.rank, found.said) == ("wrong", "its value is NaN in float32 at a batch without one of the classes")
     of_batch = _tried(_define(ranked))
     found = checks._finite(of_batch.make())
     assert found.rank == "wrong" and found.said == "its value is NaN in float32 at a batch of one class"

@@ -44,6 +44,12 @@ def diagonal(values):
     return (lambda v: values * v), jnp.zeros(len(values))
 
 
+@partial(jax.jit, static_argnames=("count", "steps"))
+def ends(values, *, count, steps):
+    """`top_eigenvalues` of a diagonal: one program for all of one length."""
+    return curvature.top_eigenvalues(lambda v: values * v, jnp.zeros_like(values), key=KEY, count=count, steps=steps)
+
+
 @pytest.fixture(scope="module", params=NAMES)
 def hessian(request):
     """A product of a tiny network, the parameters, and the same matrix by another route: jax.hessian."""
@@ -150,12 +156,12 @@ def test_top_eigenvalues_are_numpys(hessian):
 def test_too_few_steps_say_so():
     """The residual is honest: some true eigenvalue is no farther away than that."""
     values = np.linspace(-1, 1, 300) ** 3
-    found = top_eigenvalues(*diagonal(values), key=KEY, count=2, steps=6)
+    found = ends(values, count=2, steps=6)
     for end in found:
         assert not end.converged.any()
         for value, residual in zip(end.values, end.residuals, strict=True):
             assert 1e-4 < residual and np.abs(values - float(value)).min() <= residual
-    enough = top_eigenvalues(*diagonal(values), key=KEY, count=2, steps=120)
+    enough = ends(values, count=2, steps=120)
     assert all(end.converged.all() for end in enough)
     np.testing.assert_allclose(enough.highest.values, values[::-1][:2], atol=1e-10)
 
@@ -164,7 +170,7 @@ def test_too_few_steps_say_so():
 def test_what_has_converged_does_not_depend_on_the_loss_s_unit(scale):
     values = np.linspace(-1, 1, 300) ** 3
     for steps, converged in ((6, False), (120, True)):
-        found = top_eigenvalues(*diagonal(scale * values), key=KEY, count=2, steps=steps)
+        found = ends(scale * values, count=2, steps=steps)
         assert all((end.converged == converged).all() for end in found)
 
 
@@ -208,8 +214,7 @@ def test_an_invariant_subspace_is_left_for_the_next(values):
 def test_tiny_curvature_is_not_taken_for_none():
     """Eigenvalues whose squares are below float32's range are as good as others."""
     values = jnp.linspace(-1, 1, 50, dtype=jnp.float32) ** 3
-    size = jnp.zeros(50, jnp.float32)
-    one, small = (top_eigenvalues(lambda v, c=c: c * values * v, size, key=KEY, count=2, steps=50) for c in (1, 2**-90))
+    one, small = (ends(np.float32(c) * values, count=2, steps=50) for c in (1, 2**-90))
     np.testing.assert_allclose(small.highest.values * 2.0**90, one.highest.values, rtol=1e-5)
     assert small.highest.converged.all()
 

@@ -93,7 +93,7 @@ def test_chunks_add_up_to_the_whole(route, network, batch, float64):
     values, cotangents = lab.cotangents(objectives, whole.logits, labels)
     np.testing.assert_allclose(whole.values, values, rtol=1e-12)
     np.testing.assert_allclose(whole.cotangents, cotangents, rtol=1e-10, atol=1e-15)
-    for chunk in (15, 16, 1, 100):
+    for chunk in (15, 16, 1, 100) if route == "dense" else (15, 16):
         parts = gradients_of(used, parameters, images, labels, objectives, chunk=chunk)
         for one, other in zip(jax.tree.leaves(parts), jax.tree.leaves(whole), strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-15)
