@@ -31,7 +31,7 @@ def _per_example(objective: Objective) -> Finding:
     others[:8] = logits[:8]
     if np.allclose(*(measured(objective, z, labels)[0][:8] for z in (logits, others)), rtol=1e-9, atol=1e-12):
         return Finding("per example", "each value depends on its own example alone")
-    if objective.definition.batch_form is not None:
+    if objective.whole_batch:
         return Finding("per example", "no: it is an objective of the whole batch", "note")
     return Finding(
         "per example",
@@ -78,15 +78,14 @@ def _finite(objective: Objective) -> Finding:
         "logits that all tie": (np.zeros((1, 3)), np.zeros(1, dtype=int)),
         "two classes, logits of +-1000": (np.array([[1e3, -1e3], [-1e3, 1e3]]), np.zeros(2, dtype=int)),
     }
-    whole_batch = objective.definition.batch_form is not None
-    for what, (logits, labels) in ((missing if whole_batch else {}) | extremes).items():
+    for what, (logits, labels) in ((missing if objective.whole_batch else {}) | extremes).items():
         values, slopes = measured(objective, logits, labels, bits=32)
         if np.isnan(values).any() or np.isnan(slopes).any():
             which = "its value" if np.isnan(values).any() else "its gradient"
             return Finding("finite", f"{which} is NaN in float32 at {what}", "wrong")
         if not (np.isfinite(values).all() and np.isfinite(slopes).all()):
             return Finding("finite", f"infinite in float32 at {what}", "note")
-    missing_too = ", also where classes are missing" * whole_batch
+    missing_too = ", also where classes are missing" * objective.whole_batch
     return Finding("finite", f"values and gradients, in float32 at logits of +-1000 and at ties{missing_too}")
 
 
@@ -99,7 +98,7 @@ def _derivative(objective: Objective) -> Finding:
         direction = np.random.default_rng(2).normal(size=logits.shape)
         ahead, behind = (measured(objective, logits + s * h * direction, labels)[0] for s in (1, -1))
         differences, expected = (ahead - behind) / (2 * h), np.sum(slopes * direction, axis=1)
-        if objective.definition.batch_form is not None:  # all values are the batch's, and so are their slopes
+        if objective.whole_batch:  # all values are the batch's, and so are their slopes
             differences, expected = differences.sum(), expected.sum()
         worst = max(worst, np.abs(differences - expected).max() / max(np.abs(expected).max(), 1e-3))
     said = f"autodiff and central differences agree to {max(worst, 1e-12):.0e}"
@@ -143,22 +142,22 @@ def _parameters(objective: Objective) -> Finding:
     return Finding("parameters", f"{', '.join(objective.parameters)}: swept in one compiled program")
 
 
-def _death(objective: Objective) -> Finding:
-    """Where the gradient is 0, in float64 and in float32, along the margin of ten classes with equal rivals.
+def _slopes_along(objective: Objective, margins: np.ndarray, bits: int) -> np.ndarray:
+    """An example's gradient [margins, classes] at each margin, of ten classes with equal rivals.
 
     An objective of a whole batch is tried on batches with one example of each class, of one margin all.
     """
-    whole_batch = objective.definition.batch_form is not None
-    size = np.geomspace(0.01, 1000, 100 if whole_batch else 500)
+    if not objective.whole_batch:
+        return measured(objective, *equal_rivals(margins, classes=10), bits=bits)[1]
+    batches = [(margin * np.eye(10), np.arange(10)) for margin in margins]
+    return np.array([measured(objective, *batch, bits=bits)[1][0] for batch in batches])
+
+
+def _death(objective: Objective) -> Finding:
+    """Where the gradient is 0, in float64 and in float32, along the margin."""
+    size = np.geomspace(0.01, 1000, 500)
     margins = np.concatenate([-size[::-1], size])
-    if whole_batch:
-        batches = [(margin * np.eye(10), np.arange(10)) for margin in margins]
-        truth, rounded = (
-            np.array([measured(objective, *batch, bits=bits)[1][0] for batch in batches]) for bits in (64, 32)
-        )
-    else:
-        logits, labels = equal_rivals(margins, classes=10)
-        truth, rounded = (measured(objective, logits, labels, bits=bits)[1] for bits in (64, 32))
+    truth, rounded = (_slopes_along(objective, margins, bits) for bits in (64, 32))
     if not truth.any():
         return Finding("death", "its gradient is 0 everywhere", "note")
     lost = ((rounded == 0) & (np.abs(truth) > 1e-30)).any(axis=1)
@@ -211,9 +210,8 @@ def check(objective: Objective) -> list[Finding]:
     """
     per_example = (_classes_alike, _weight, *(partial(_property, name) for name in PROPERTIES))
     always = (_per_example, _finite, _derivative, _direction, _parameters, _death)
-    whole_batch = objective.definition.batch_form is not None
     try:
-        return [one(objective) for one in (*always, *((_minibatches,) if whole_batch else per_example))]
+        return [one(objective) for one in (*always, *((_minibatches,) if objective.whole_batch else per_example))]
     except InputError as error:
         said = "It is tried with 2, 3, 5 and 10 classes; compare, train and sweep have as many as the data."
         raise InputError(f"{error} {said}") from error

@@ -121,7 +121,7 @@ def objective_gradients(
 def no_whole_batches(objectives: Sequence[Objective]) -> None:
     """Raises InputError if an objective is one of a whole batch: it cannot be taken apart into examples."""
     for one in objectives:
-        if one.definition.batch_form is not None:
+        if one.whole_batch:
             raise InputError(f"objective {one.name!r} is one of a whole batch: no example has a gradient of its own.")
 
 

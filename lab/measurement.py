@@ -86,7 +86,7 @@ def _of_gradients(
     values, derivatives = cotangents(objectives, logits, own.labels)
     pulls = diagnostics.weights(derivatives, own.labels)
     # An objective of a whole batch has a gradient, but no example has a part in it that is its own.
-    apart = np.array([i for i, one in enumerate(objectives) if one.definition.batch_form is None])
+    apart = np.array([i for i, one in enumerate(objectives) if not one.whole_batch])
     moments = example_moments(
         network, parameters, *own, [objectives[i] for i in apart], square=True, precision=precision
     )

@@ -241,7 +241,7 @@ def objective_gram(
     [0.0, 0.0]
     """
     images, labels = jnp.asarray(images), jnp.asarray(labels)
-    whole_batch = any(one.definition.batch_form is not None for one in objectives)
+    whole_batch = any(one.whole_batch for one in objectives)
     if network.tapped is None or whole_batch or not _examples_are_cheaper(parameters, len(images), len(objectives)):
         found = objective_gradients(network, parameters, images, labels, objectives, precision=precision)
         return gram(found.gradients, precision=precision)

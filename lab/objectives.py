@@ -266,6 +266,11 @@ class Objective:
         """The objective's name, without its parameters."""
         return self.definition.name
 
+    @property
+    def whole_batch(self) -> bool:
+        """Whether only a whole batch has a value: no example has one, nor a gradient, of its own."""
+        return self.definition.batch_form is not None
+
     def weight(self, margin: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """w(m) = -phi'(m): how hard an example of margin m pulls.
 

@@ -62,14 +62,16 @@ def portray(chosen: Objective, *, span: float = 10.0) -> "xarray.Dataset":
     """
     import xarray
 
-    if chosen.definition.batch_form is not None:
+    if chosen.whole_batch:
         raise InputError(
             f"objective {chosen.name!r} is one of a whole batch: it has no weight at a margin to be shown. "
             f"Its formula: {chosen.definition.formula or 'not given'}."
         )
     margins = np.linspace(-span, span, POINTS)
     drawn = {str(chosen): (chosen, curve(chosen, margins))}
-    others = [one.make() for one in definitions() if one.batch_form is None and str(one.make()) != str(chosen)]
+    others = [
+        one for one in (known.make() for known in definitions()) if not one.whole_batch and str(one) != str(chosen)
+    ]
     curves = {str(one): (one, curve(one, margins)) for one in others}
     cosines = {name: likeness(drawn[str(chosen)][1], found) for name, (_, found) in curves.items()}
     closest = sorted((name for name in cosines if np.isfinite(cosines[name])), key=lambda name: -cosines[name])

@@ -1,6 +1,7 @@
 """Metrics: held to scikit-learn and to loops, exact over any chunks; and the bias of mini-batches."""
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -209,12 +210,10 @@ POWER = Definition(
     batch_form=of_sums(_power_statistic, lambda statistic, power: (statistic[0, 0] / statistic[0, 1]) ** power),
 )
 
-SPREAD = Definition(
+SPREAD = replace(
+    POWER,
     name="power_of_spread",
-    family="test",
     formula="standard deviation(z_0)^power",
-    source="these tests",
-    parameters={"power": positive(2.0)},
     batch_form=BatchForm(lambda logits, labels, power: jnp.std(logits[:, 0]) ** power),
 )
 
