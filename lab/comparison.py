@@ -16,7 +16,7 @@ from jaxtyping import Int, PRNGKeyArray, UInt8
 
 from lab.batches import ORDERS, shuffled
 from lab.catalogue import objective
-from lab.data import Dataset
+from lab.data import Dataset, some_of
 from lab.errors import InputError
 from lab.evaluation import evaluate
 from lab.measurement import BATCH_SIZES, MARGIN_EDGES, QUANTILES, Batch, measure
@@ -140,6 +140,7 @@ def _race(settings: CompareSettings, data: Dataset, progress: Callable[[int, str
         metric=settings.metric,
         learning_rates=",".join(f"{training.learning_rate * factor:g}" for factor in RACE_RATES),
         optimiser=training.optimiser,
+        weight_decay=training.weight_decay,
         widenings=1,
         network=training.network,
         batch_size=training.batch_size,
@@ -164,7 +165,9 @@ def _trained(settings: CompareSettings, data: Dataset) -> list[_Subject]:
     network = network_of(settings.training.network, data)
     # Made once: functions made anew for each network would be compiled anew.
     train_on = objective(settings.train_on)
-    transformation = optimiser(settings.training.optimiser, settings.training.learning_rate)
+    transformation = optimiser(
+        settings.training.optimiser, settings.training.learning_rate, weight_decay=settings.training.weight_decay
+    )
 
     def states(seed, tell):
         found = train(
@@ -218,6 +221,7 @@ def _one_network(
     """Every measurement of one network: arrays with the stage as their first axis."""
     _, key = _keys(seed)
     (batch,) = shuffled(key, 0, 1, examples=len(data.train), batch_size=settings.examples)
+    others = some_of(data.validation, settings.examples)
     rows = []
     for parameters in states:
         part = partial(evaluate, network.apply, objective("zero_one"), parameters)
@@ -232,8 +236,7 @@ def _one_network(
             # float is double inside: networks are trained in single precision, and then measured in that of choice.
             measured_on = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), parameters)
             own = _batch(data.train.images[batch], data.train.labels[batch])
-            others = slice(settings.examples)
-            held_out = _batch(data.validation.images[others], data.validation.labels[others])
+            held_out = _batch(others.images, others.labels)
             precision = "highest" if settings.precision == "float64" else settings.precision
             measured = measure(network, measured_on, own, held_out, objectives, metric=judge, precision=precision)
             moved = move_weights(network, measured_on, *own, key)

@@ -24,7 +24,7 @@ from lab.userfile import is_own
 DATASETS = tuple(PUBLISHED)
 # Fixed for good: a new one would be another dataset. (Section 4.2.5 asks our question.) All networks of all runs thus
 # learn from the same images and the same wrong labels, and what differs between seeds is the training alone.
-_SPLIT_SEED, _SUBSET_SEED, _IMBALANCE_SEED, _NOISE_SEED = 425, 426, 427, 428
+_SPLIT_SEED, _SUBSET_SEED, _IMBALANCE_SEED, _NOISE_SEED, _SOME_SEED = 425, 426, 427, 428, 429
 
 Images = (
     UInt8[np.ndarray, "n pixels"]
@@ -167,7 +167,8 @@ def dataset(
     given as they are; labels are class numbers from 0 on, [n] or [n, 1], or one-hot rows [n, classes]. Without
     `validation` one tenth of the training examples is set apart, as `load` does it.
 
-    Raises: InputError if a part is not that, the parts do not fit one another, or a class has no training image.
+    Raises: InputError if a part is not that, the parts do not fit one another, or a class is left without a training
+    image.
 
     >>> pixels, labels = np.zeros((20, 4, 4), np.uint8), np.arange(20) % 3
     >>> dataset((pixels, labels), (pixels[:6], labels[:6])).description
@@ -182,6 +183,11 @@ def dataset(
         parts |= {"validation": _rows(parts["training"], apart), "training": _rows(parts["training"], kept)}
     images, labels = checked["training"]
     classes = int(labels.max()) + 1
+    if lost := sorted(set(range(classes)) - set(parts["training"].labels.tolist())):
+        raise InputError(
+            f"every training image of class {lost[0]} is among the tenth that was set apart to validate on: give a "
+            "validation part of your own, or more images of that class."
+        )
     return Dataset(
         name=title,
         title=title,
@@ -260,6 +266,16 @@ def under_conditions(dataset: Dataset, settings: DataSettings) -> Dataset:
         train = Split(train.images, labels, clean_labels=train.labels)
         done.append(f"{100 * train.wrong.mean():.3g} % of the training labels wrong ({settings.noise})")
     return replace(dataset, train=train, conditions=(*dataset.conditions, *done))
+
+
+def some_of(part: Split, size: int) -> Split:
+    """A part's examples, or `size` of them where there are more: by chance, for the data may be sorted by class.
+
+    >>> by_class = Split(np.zeros((100, 4), np.uint8), np.arange(100, dtype=np.int32) // 50)
+    >>> np.bincount(some_of(by_class, 30).labels), len(some_of(by_class, 300))
+    (array([16, 14]), 100)
+    """
+    return _rows(part, np.sort(shuffled(len(part), seed=_SOME_SEED)[:size]))
 
 
 def _rows(split: Split, rows: Int64[np.ndarray, " kept"]) -> Split:

@@ -24,6 +24,20 @@ def _at_least(name: str, value: int, low: int) -> None:
         raise InputError(f"--{name} must be at least {low}; got {value}.")
 
 
+def _not_negative(name: str, value: float) -> None:
+    if not 0 <= value < math.inf:
+        raise InputError(f"--{name} must be a finite number >= 0; got {value}.")
+
+
+def decayed(weight_decay: float) -> str:
+    """What a caption adds where there is weight decay.
+
+    >>> decayed(0.0), decayed(1e-4)
+    ('', ', weight decay 0.0001')
+    """
+    return f", weight decay {weight_decay:g}" if weight_decay else ""
+
+
 def read_numbers(text: str, *, option: str) -> tuple[float, ...]:
     """The numbers of a comma-separated option.
 
@@ -113,14 +127,12 @@ class TrainingSettings:
         _at_least("batch-size", self.batch_size, 1)
         if not 0 < self.learning_rate < math.inf:
             raise InputError(f"--learning-rate must be a finite number > 0; got {self.learning_rate}.")
-        if not 0 <= self.weight_decay < math.inf:
-            raise InputError(f"--weight-decay must be a finite number >= 0; got {self.weight_decay}.")
+        _not_negative("weight-decay", self.weight_decay)
 
     def recipe(self, objective: str) -> str:
         """How networks are trained on an objective, in a few words for captions."""
-        decay = f", weight decay {self.weight_decay:g}" if self.weight_decay else ""
         return (
-            f"{self.optimiser} at learning rate {self.learning_rate:g}{decay} on {objective}, "
+            f"{self.optimiser} at learning rate {self.learning_rate:g}{decayed(self.weight_decay)} on {objective}, "
             f"mini-batches of {self.batch_size}"
         )
 
@@ -267,6 +279,8 @@ class SweepSettings:
     """sgd, momentum or adam; several, as in sgd,adam, are tried for every objective"""
     widenings: int = 3
     """how often the grid may be made wider for an objective whose best rate lies on its edge"""
+    weight_decay: float = 0.0
+    """times the parameters, added to their gradient"""
     network: str = "mlp:100"
     """mlp:100,100 (ReLU layers), mlp:50:sigmoid (as in the book), lenet5, or your own as in path/to/mine.py:make"""
     batch_size: int = 100
@@ -285,6 +299,7 @@ class SweepSettings:
     def __post_init__(self) -> None:
         for name, low in (("batch-size", 1), ("epochs", 1), ("seeds", 1), ("seed", 0), ("widenings", 0)):
             _at_least(name, getattr(self, name.replace("-", "_")), low)
+        _not_negative("weight-decay", self.weight_decay)
         _ = self.temperature_values, self.learning_rate_values, self.optimisers
 
     @property

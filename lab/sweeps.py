@@ -7,6 +7,7 @@ another metric; only then are test images looked at.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -24,7 +25,7 @@ from lab.optimisers import optimiser
 from lab.runs import Run
 from lab.saved import network_of
 from lab.scoring import metric
-from lab.settings import SweepSettings
+from lab.settings import SweepSettings, decayed
 from lab.training import train_together
 
 if TYPE_CHECKING:
@@ -121,12 +122,15 @@ class _Contest:
         self.network: Network = network_of(settings.network, data)
         self.objectives = swept_objectives(settings)
         self.metric = metric(settings.metric, classes=len(data.classes))
+        self.optimiser = partial(optimiser, weight_decay=settings.weight_decay)
         self.by_name = {str(one): one for one in self.objectives}
         per_epoch = examples // settings.batch_size
         self.stages = [per_epoch * epoch for epoch in range(settings.epochs + 1)]
         self.seeds = range(settings.seed, settings.seed + settings.seeds)
         fit = min(
-            networks_that_fit(self.network, one, optimiser(by, 0.1), data.train.images, batch_size=settings.batch_size)
+            networks_that_fit(
+                self.network, one, self.optimiser(by, 0.1), data.train.images, batch_size=settings.batch_size
+            )
             for one in self.objectives
             for by in settings.optimisers
         )
@@ -159,7 +163,7 @@ class _Contest:
         states = train_together(
             self.network,
             objectives,
-            [optimiser(cell.optimiser, cell.learning_rate) for cell in cells],
+            [self.optimiser(cell.optimiser, cell.learning_rate) for cell in cells],
             self.data.train.images,
             self.data.train.labels,
             keys=jax.vmap(jax.random.key)(np.array(self.seeds)),
@@ -301,7 +305,8 @@ def _labelled(settings: SweepSettings, data: Dataset, contest: _Contest, rows: S
             "metric": judge,
             "reference": reference,
             "lost": ", ".join(lost),
-            "recipe": f"mini-batches of {settings.batch_size}, {settings.epochs} epochs; learning rate"
+            "recipe": f"mini-batches of {settings.batch_size}, {settings.epochs} epochs"
+            f"{decayed(settings.weight_decay)}; learning rate"
             f"{' and optimiser' if len(optimisers) > 1 else ''} chosen for each objective on validation"
             f"{'' if judge == 'accuracy' else f', by {judge}'}",
         },

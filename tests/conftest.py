@@ -61,7 +61,10 @@ def small_settings():
     """A comparison that takes seconds."""
     import lab
 
-    return lab.CompareSettings(seeds=2, stages="0,20", examples=200, temperatures="0.1,1,10", race=90)
+    training = lab.TrainingSettings(weight_decay=0.01)
+    return lab.CompareSettings(
+        training=training, seeds=2, stages="0,20", examples=200, temperatures="0.1,1,10", race=90
+    )
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,7 @@ def test_numbers_are_those_of_the_network_they_name(comparison, mnist, small_set
     (state,) = lab.train(
         network,
         cross_entropy,
-        lab.optimiser("sgd", 0.1),
+        lab.optimiser("sgd", 0.1, weight_decay=0.01),
         mnist.train.images,
         mnist.train.labels,
         key=train_key,
@@ -119,8 +119,9 @@ def test_the_race_is_a_sweep_of_its_own(comparison, mnist, small_settings):
     race = raced(comparison)
     assert race["objective"].values.tolist() == list(RACERS) and race["epoch"].values.tolist() == [0, 1]
     assert race["seed"].values.tolist() == [0, 1] and race.attrs["lost"] == ""
+    rates, decay = "0.1,0.4,1.6,6.4", small_settings.training.weight_decay
     alone = SweepSettings(
-        objective=("squared_error",), learning_rates="0.1,0.4,1.6,6.4", widenings=1, epochs=1, seeds=2
+        objective=("squared_error",), learning_rates=rates, weight_decay=decay, widenings=1, epochs=1, seeds=2
     )
     swept = lab.sweep(alone, mnist)
     for name in swept["objective"].values:

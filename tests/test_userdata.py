@@ -8,6 +8,7 @@ from test_commands import run
 from test_studies import asked
 
 import lab
+from lab.data import some_of
 from lab.learning import learn
 
 # Three classes around centres of their own in 4 x 3 pixels, far enough apart for any network.
@@ -59,10 +60,20 @@ class TestDataset:
         np.testing.assert_array_equal(found.validation.images, PIXELS[40:60].reshape(20, 12).astype(np.float32))
         np.testing.assert_array_equal(found.train.labels, LABELS[:40])
 
-    def test_the_number_of_classes_is_that_of_all_training_labels(self):
-        """A class whose only image is set apart, as six are here, is a class all the same."""
-        apart = lab.dataset((PIXELS[:60], np.arange(60)), TEST)
-        assert len(apart.classes) == 60 and len(apart.train) == 54
+    def test_a_class_that_would_be_validated_on_alone_is_refused(self):
+        """Its only image is among the tenth that is set apart: it could not be learnt, and no condition knew it."""
+        single = np.int64([0] * 30 + [1] * 29 + [2])
+        lost = []
+        for place in range(60):
+            try:
+                kept = lab.dataset((PIXELS[:60], np.roll(single, place)), TEST).train
+                assert set(kept.labels) == {0, 1, 2}
+            except lab.InputError as error:
+                lost.append(place)
+                assert "every training image of class 2 is among the tenth" in str(error)
+        assert len(lost) == 6
+        again = lab.dataset((PIXELS[:60], np.roll(single, lost[0])), TEST, validation=TEST)
+        assert len(again.classes) == 3 and len(again.train) == 60
 
     @pytest.mark.parametrize(
         "labels", [LABELS.astype(np.uint8), LABELS[:, None], np.eye(3)[LABELS], LABELS.tolist()], ids=str
@@ -104,6 +115,17 @@ class TestDataset:
     def test_what_does_not_fit_is_named(self, train, test, message):
         with pytest.raises(lab.InputError, match=message):
             lab.dataset(train, test)
+
+    def test_held_out_images_are_of_all_classes_where_it_is_sorted_by_class(self):
+        """Each class's share of them is that of the data, but for chance."""
+        order = np.argsort(np.arange(3000) % 3, kind="stable")
+        images, labels = np.zeros((3000, 4), np.uint8), (np.arange(3000) % 3)[order]
+        held_out = lab.dataset((images, labels), (images, labels), validation=(images, labels)).validation
+        found = np.bincount(some_of(held_out, 600).labels)
+        assert found.sum() == 600
+        deviation = np.sqrt(600 * (1 / 3) * (2 / 3) * (1 - 600 / 3000))
+        assert (np.abs(found - 200) < 4 * deviation).all()
+        np.testing.assert_array_equal(some_of(held_out, 3000).labels, labels)
 
     def test_conditions_keep_to_its_classes(self):
         found = lab.under_conditions(lab.dataset((PIXELS, LABELS), TEST), lab.DataSettings(label_noise=0.5))
