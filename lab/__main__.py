@@ -170,7 +170,9 @@ def list_(
         markdown: objectives only: as the page docs/objectives.md
     """
     console = Console(highlight=False)
-    if markdown and what == "objectives":
+    if markdown and what != "objectives":
+        raise InputError(f"--markdown is for objectives alone; got {what}.")
+    if markdown:
         from lab.reference import objectives_page
 
         print(objectives_page())

@@ -19,10 +19,15 @@ def runs_at(path: Path) -> list[Run]:
     if Run(path).has_results or not path.is_dir():
         found = [Run(path)]
     else:
-        found = [run for run in map(Run, sorted(path.iterdir())) if run.has_results]
+        found = [run for run in map(Run, _visible(path)) if run.has_results]
     if not found or not found[0].has_results:
         raise DataError(f"{path} holds no results.nc, so it is not a run of the lab. See the runs/ folder.")
     return found
+
+
+def _visible(folder: Path) -> list[Path]:
+    """What is in a folder, by name, but for what is hidden: a run that is still being made."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def open_runs(pattern: str | Path) -> "xarray.Dataset":
@@ -38,11 +43,11 @@ def open_runs(pattern: str | Path) -> "xarray.Dataset":
     import xarray
 
     pattern = Path(pattern)
-    paths = [
-        Path(one)
-        for one in glob.glob(str(pattern / "*" if pattern.is_dir() and not Run(pattern).has_results else pattern))
-    ]
-    runs = [run for run in map(Run, sorted(paths)) if run.has_results]
+    if pattern.is_dir():  # by its name as it is: there may be brackets in it
+        paths = [pattern] if Run(pattern).has_results else _visible(pattern)
+    else:
+        paths = sorted(map(Path, glob.glob(str(pattern))))
+    runs = [run for run in map(Run, paths) if run.has_results]
     if not runs:
         raise InputError(f"no run of the lab with results matches {str(pattern)!r}. See the runs/ folder.")
     configs = [run.config() for run in runs]

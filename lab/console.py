@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass, replace
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -42,9 +43,9 @@ def cli(
 
     Exit codes: 0 done, 1 failed on the way, 2 a mistake in what was given, 130 stopped by Ctrl-C.
     """
-    prepare()
     sys.unraisablehook = _again_if_interrupted
     try:
+        prepare()
         if isinstance(command, dict):
             tyro.extras.subcommand_cli_from_dict(command, prog=prog, description=description, config=CONFIG)
         else:
@@ -68,7 +69,7 @@ def _with_notes(error: BaseException) -> str:
 
 def _left(error: BaseException) -> str:
     """What is left of the work: a run that can be taken up says how in a note."""
-    return " ".join(getattr(error, "__notes__", [])) or "What was not complete has been removed."
+    return " ".join(getattr(error, "__notes__", [])) or "Nothing incomplete was left behind."
 
 
 def _again_if_interrupted(lost: "sys.UnraisableHookArgs") -> None:
@@ -91,7 +92,19 @@ def _stop(message: str, code: int) -> None:
 def read_again(default: T) -> T:
     """The options of the command line once more, those that are not given being as in `default`."""
     given = sys.argv[1:] if sys.argv[1:2] and sys.argv[1].startswith("-") else sys.argv[2:]
-    return tyro.cli(type(default), args=given, default=default, config=CONFIG)
+    return _in_place(tyro.cli(type(default), args=given, default=default, config=CONFIG), default)
+
+
+def _in_place(read: Any, default: Any) -> Any:
+    """What was read, where options that may be given several times stand in place of the default: tyro appends them."""
+    values = {}
+    for name in (field.name for field in fields(default)):
+        now, before = getattr(read, name), getattr(default, name)
+        if is_dataclass(before):
+            values[name] = _in_place(now, before)
+        elif isinstance(before, tuple) and len(now) > len(before):
+            values[name] = now[len(before) :]
+    return replace(read, **values)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table
 
 from lab.data import load_from
@@ -11,7 +12,7 @@ from lab.environment import describe
 from lab.errors import InputError, unknown
 from lab.machine import damaged_programs, programs_folder
 from lab.published import PUBLISHED
-from lab.settings import DoctorSettings
+from lab.settings import DataSettings, DoctorSettings
 from lab.sources import availability
 from lab.userfile import is_own
 
@@ -33,7 +34,7 @@ def examine(settings: DoctorSettings) -> tuple[Table, list[str]]:
             complaints.append(f"{name} is not installed: `pip install .` in the lab's folder installs all it needs.")
     table.add_row("device", f"{device['count']} x {device['kind']} ({device['backend']})")
     programs = programs_folder()
-    table.add_row("compiled", f"{len(list(programs.glob('*-cache')))} programs are kept in {programs}")
+    table.add_row("compiled", f"{len(list(programs.glob('*-cache')))} programs are kept in {escape(str(programs))}")
     if damaged := damaged_programs():
         complaints.append(
             f"{len(damaged)} of the compiled programs are not whole, as after a full disk, and are compiled anew each "
@@ -42,17 +43,23 @@ def examine(settings: DoctorSettings) -> tuple[Table, list[str]]:
     table.add_row("precision", ", ".join(f"{key} {value}" for key, value in found["precision"].items()))
     if is_own(dataset):
         try:
-            table.add_row(dataset, load_from(settings.data).description)
+            table.add_row(escape(dataset), escape(load_from(settings.data).description))
         except InputError as error:
             complaints.append(str(error))
     else:
         sources = availability(PUBLISHED[dataset], data_dir)
         for source in sources:
-            table.add_row(f"{dataset}: {source.source}", f"{'yes' if source.available else 'no'}: {source.reason}")
+            there = "yes" if source.available else "no"
+            table.add_row(f"{dataset}: {source.source}", f"{there}: {escape(source.reason)}")
         if data_dir is not None and not sources[0].available:
             complaints.append(sources[0].reason)
         if not any(source.available for source in sources):
             complaints.append(f"no source has {dataset}: give the folder of its four files with --data-dir.")
+        elif settings.data != DataSettings(dataset, data_dir, settings.data.sample):
+            try:
+                table.add_row("training part", escape("; ".join(load_from(settings.data).conditions)))
+            except InputError as error:
+                complaints.append(str(error))
     return table, complaints + _unwritable(settings.out)
 
 

@@ -8,6 +8,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from lab.errors import InputError
+
 PACKAGES = (
     "surrogate-lab",
     "jax",
@@ -50,11 +52,21 @@ def revision() -> dict[str, Any]:
 
 
 def describe(*, precision: str, data: dict[str, str] | None = None) -> dict[str, Any]:
-    """Git revision, versions, machine, device, precision and the identity of the data, ready for `environment.json`."""
+    """Git revision, versions, machine, device, precision and the identity of the data, ready for `environment.json`.
+
+    Raises: InputError if JAX has no device to compute on.
+    """
     import jax
     import jax.numpy as jnp
 
-    devices = jax.devices()
+    try:
+        devices = jax.devices()
+    except (RuntimeError, AssertionError) as error:  # the latter without a word, for what is known but not installed
+        asked = f"JAX_PLATFORMS is {os.environ['JAX_PLATFORMS']!r}: " if "JAX_PLATFORMS" in os.environ else ""
+        raise InputError(
+            f"{asked}JAX finds no device to compute on{f' ({error})' if str(error) else ''}. Unset JAX_PLATFORMS: then "
+            "JAX takes a GPU where there is one and the CPU elsewhere."
+        ) from error
     return {
         "git": revision(),
         "python": sys.version.split()[0],

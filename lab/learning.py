@@ -57,6 +57,8 @@ def plan(settings: TrainSettings, data: Dataset) -> Plan:
         [per_epoch * epoch for epoch in range(settings.epochs + 1)],
     )
     fit = networks_that_fit(*found[:3], data.train.images, batch_size=training.batch_size)
+    if not fit:
+        raise InputError("not even one network fits into memory (estimated). Take a smaller one, or smaller batches.")
     if settings.seeds > fit:
         raise InputError(
             f"{settings.seeds} networks do not fit into memory together; {fit} do (estimated). "

@@ -7,14 +7,23 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 
+from lab.errors import InputError
+
 
 def cache_folder() -> Path:
     """The folder of what can be made again and is kept from one command to the next.
 
     It lies in the user's cache folder (XDG_CACHE_HOME, or what the system has in its place).
+
+    Raises: InputError if the user has no home, as in some containers, and has named no folder.
     """
     system = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or system).expanduser() / "surrogate-lab"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or system).expanduser() / "surrogate-lab"
+    except RuntimeError as error:
+        raise InputError(
+            "there is no home folder to keep compiled programs and prepared data in: name another with XDG_CACHE_HOME."
+        ) from error
 
 
 def programs_folder() -> Path:

@@ -6,11 +6,12 @@ hidden name beside its place and renamed when it is complete.
 
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ class Run:
 
     def __init__(self, path: Path, name: str | None = None):
         self.path = path
-        self.name = name or path.name
+        self.name = name or path.resolve().name
 
     @property
     def figures(self) -> Path:
@@ -73,7 +74,8 @@ class Run:
     @property
     def networks(self) -> list[Path]:
         """The files of its saved networks, by seed; network.npz if there is none."""
-        return sorted(self.path.glob("network-*.npz"), key=lambda path: int(path.stem[8:])) or [self.path / NETWORK]
+        numbered = [path for path in self.path.glob("network-*.npz") if path.stem[8:].isdecimal()]
+        return sorted(numbered, key=lambda path: int(path.stem[8:])) or [self.path / NETWORK]
 
     def network(self, name: str = NETWORK) -> "dict[str, np.ndarray]":
         """The arrays of the saved network, by their place in the pytree.
@@ -178,9 +180,12 @@ class Run:
     def _json(self, name: str) -> dict[str, Any]:
         path = self.path / name
         try:
-            return json.loads(path.read_text())
+            said = json.loads(path.read_text())
         except (OSError, ValueError) as error:
             raise DataError(f"{path} cannot be read ({error}). Make the run again.") from error
+        if not isinstance(said, dict):
+            raise DataError(f"{path} is not as the lab writes it: {said!r:.40}. Make the run again.")
+        return said
 
 
 @contextmanager
@@ -189,9 +194,7 @@ def new_run(root: Path, kind: str, settings: Any, environment: dict[str, Any]) -
 
     Raises: InputError at once, before anything is computed, if the folder cannot be made.
     """
-    name = _free_name(root, kind)
-    partial = root / f".{name}.partial"
-    _begin(partial, kind, settings, environment)
+    partial, name = _begin(root, kind, settings, environment, hidden=True)
     try:
         run = Run(partial, name)
         yield run
@@ -214,8 +217,7 @@ def lasting_run(
 
     Raises: InputError at once, before anything is computed, if the folder cannot be made.
     """
-    run = Run(root / _free_name(root, kind))
-    _begin(run.path, kind, settings, environment)
+    run = Run(*_begin(root, kind, settings, environment))
     try:
         with _taken_up(run, command or f"python -m lab {kind}"):
             yield run
@@ -258,6 +260,8 @@ def resumed_run(
         then, now = (f"{one['description']} (CRC-32 {one['crc32']})" for one in (begun, data))
         raise InputError(f"{path} was begun on other data: {then}; now: {now}. Give it the same, or start a new run.")
     files = _user_files(asdict(settings))
+    if gone := [name for name in run.environment().get("files", {}) if name not in files]:
+        raise InputError(f"{', '.join(gone)}, which {path} was begun with, is not here. Go on from the same folder.")
     if changed := [name for name, crc in run.environment().get("files", {}).items() if files.get(name) != crc]:
         raise InputError(
             f"{', '.join(changed)} is not as it was when {path} was begun. Put it back, or start a new run."
@@ -266,24 +270,37 @@ def resumed_run(
         yield run
 
 
-def _free_name(root: Path, kind: str) -> str:
-    name = f"{datetime.now():%Y%m%d-%H%M%S}-{kind}"
-    while (root / name).exists() or (root / f".{name}.partial").exists():
-        name += "+"  # two runs begun in one second
-    return name
-
-
-def _begin(path: Path, kind: str, settings: Any, environment: dict[str, Any]) -> None:
-    """Makes a run's folder with what it is made with."""
+def _begin(
+    root: Path, kind: str, settings: Any, environment: dict[str, Any], *, hidden: bool = False
+) -> tuple[Path, str]:
+    """Makes a run's folder with what it is made with; where it is, and the name `<time>-<kind>` that it is to have."""
+    path = None
     try:
-        path.mkdir(parents=True)
+        root.mkdir(parents=True, exist_ok=True)
+        path, name = _reserved(root, kind, hidden)
         write_json(path / "config.json", {"kind": kind, **asdict(settings)})
         write_json(path / "environment.json", environment | {"files": _user_files(asdict(settings))})
     except OSError as error:
-        shutil.rmtree(path, ignore_errors=True)
+        if path:
+            shutil.rmtree(path, ignore_errors=True)
         raise InputError(
-            f"cannot write results to {path.parent}: {error.strerror}. Name another folder with --out."
+            f"cannot write results to {root}: {error.strerror}. Name another folder with --out."
         ) from error
+    return path, name
+
+
+def _reserved(root: Path, kind: str, hidden: bool) -> tuple[Path, str]:
+    """A new folder that no other process has, of this second or, where runs are begun at once, of the next free one."""
+    moment = datetime.now()
+    while True:
+        name = f"{moment:%Y%m%d-%H%M%S}-{kind}"
+        path = root / (f".{name}.partial" if hidden else name)
+        moment += timedelta(seconds=1)
+        with suppress(FileExistsError):
+            path.mkdir()
+            if not hidden or not (root / name).exists():
+                return path, name
+            path.rmdir()
 
 
 @contextmanager
@@ -305,7 +322,7 @@ def _taken_up(run: Run, command: str) -> Iterator[None]:
                 part.unlink()
         except BaseException as error:
             if run.resumable and not isinstance(error, FloatingPointError):  # it would diverge again
-                error.add_note(f"Go on with: {command} --resume {run.path}")
+                error.add_note(f"Go on with: {command} --resume {shlex.quote(str(run.path))}")
             raise
 
 

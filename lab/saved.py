@@ -40,7 +40,7 @@ def network_of(text: str, data: Dataset) -> Network:
     if kind != "mlp" or len(rest) > 2:
         raise InputError(f"--network must be as in {FORMS}; got {text!r}.")
     units, activation = [*rest, *("100", "relu")[len(rest) :]]
-    if not all(unit.strip().isdigit() and int(unit) >= 1 for unit in units.split(",")):
+    if not all(unit.strip().isdecimal() and int(unit) >= 1 for unit in units.split(",")):
         raise InputError(f"--network needs whole numbers of units, as in {FORMS}; got {text!r}.")
     return mlp([int(unit) for unit in units.split(",")], activation=activation, pixels=pixels, classes=classes)
 
@@ -97,12 +97,12 @@ def load_network(path: Path, text: str, data: Dataset) -> Saved:
     the user's own; otherwise it is the one that `text` describes.
 
     Raises: DataError if there is no such file or it is damaged; InputError if it holds another network's arrays, or
-      the run was made on another dataset than `data`.
+      the run was made with another network than `text` or on another dataset than `data`.
     """
     file = path / NETWORK if path.is_dir() else path
     run = Run(file.parent)
     arrays = run.network(file.name)
-    recipe = f"saved in {path.name}"
+    recipe = f"saved in {file.name}"
     if (file.parent / "config.json").is_file():
         config = run.config()
         if (trained_on := config.get("data", {}).get("dataset", data.name)) != data.name:
@@ -110,8 +110,10 @@ def load_network(path: Path, text: str, data: Dataset) -> Saved:
         if not is_own(text):
             known = {one.name for one in fields(TrainingSettings)}
             training = TrainingSettings(**{key: x for key, x in config.get("training", {}).items() if key in known})
+            if text not in (TrainingSettings.network, training.network):
+                raise InputError(f"{path} is a network {training.network}, not {text}; leave out --network.")
             text = training.network
-            recipe = f"{training.recipe(config.get('objective', 'an objective of its own'))} (saved in {path.name})"
+            recipe = f"{training.recipe(config.get('objective', 'an objective of its own'))} (saved in {run.name})"
     network = network_of(text, data)
     try:
         return Saved(network, fitted(jax.eval_shape(network.init, jax.random.key(0)), arrays, file), recipe)

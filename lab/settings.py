@@ -5,7 +5,7 @@ data (a batch larger than the data set, say) is checked where the data are.
 """
 
 import math
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
@@ -177,7 +177,20 @@ class CompareSettings:
         _at_least("race", self.race, 0)
         if self.race and self.checkpoint:
             raise InputError("--race trains networks, --checkpoint measures those that are saved: give one of the two.")
+        if self.checkpoint and (trained := self._of_training):
+            raise InputError(
+                f"--checkpoint measures networks as they are saved, one for each time it is given: leave out --"
+                f"{', --'.join(trained)}."
+            )
         _ = self.stage_steps, self.temperature_values
+
+    @property
+    def _of_training(self) -> list[str]:
+        """The options that were given and say what is trained and how; --network also says what is saved."""
+        of_training = [one.name for one in fields(self.training) if one.name != "network"]
+        given = [name for name in ("seeds", "stages", "train_on") if getattr(self, name) != getattr(type(self), name)]
+        given += [name for name in of_training if getattr(self.training, name) != getattr(TrainingSettings, name)]
+        return [name.replace("_", "-") for name in given]
 
     @property
     def stage_steps(self) -> tuple[int, ...]:
@@ -244,7 +257,7 @@ class TrainSettings:
         if not self.hand_over:
             return None
         step, _, objective = self.hand_over.partition(":")
-        if not step.isdigit() or int(step) < 1 or not objective:
+        if not step.isdecimal() or int(step) < 1 or not objective:
             raise InputError(f"--hand-over must be as in 500:brier, with a step >= 1; got {self.hand_over!r}.")
         return int(step), objective
 

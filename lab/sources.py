@@ -125,7 +125,7 @@ def _locate(folder: Path) -> list[Path]:
     for file in FILES:
         stems = (file, file.replace("-idx", ".idx"))  # both spellings are in circulation
         paths = [folder / f"{stem}{suffix}" for suffix in (".gz", "") for stem in stems]
-        path = next((path for path in paths if path.exists()), None)
+        path = next((path for path in paths if path.is_file()), None)
         found.append(path) if path else missing.append(file)
     if missing:
         there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"

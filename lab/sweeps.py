@@ -138,7 +138,8 @@ class _Contest:
         self.together = fit // settings.seeds
         if self.together < 1:
             raise InputError(
-                f"{settings.seeds} networks do not fit into memory together; {fit} do. Take fewer --seeds."
+                f"{settings.seeds} networks do not fit into memory together; {fit} do (estimated). "
+                f"{'Take fewer --seeds.' if fit else 'Take a smaller network, or smaller batches.'}"
             )
 
     def families(self, cells: Iterable[Cell]) -> list[list[Cell]]:

@@ -77,21 +77,25 @@ def _checked(name: str, pair: Any) -> Part:
             f"{name} images must be bytes (uint8) or real numbers [n, ...], at least one; got {described(images)}."
         )
     if images.dtype != np.uint8:
-        images = images.astype(np.float32)
+        with np.errstate(over="ignore"):  # said below
+            images = images.astype(np.float32)
         if not np.isfinite(images).all():
-            raise InputError(f"{name} images must be finite; image {np.argwhere(~np.isfinite(images))[0, 0]} is not.")
-    if labels.ndim == 2 and labels.shape[1] > 1:
+            row = np.argwhere(~np.isfinite(images))[0, 0]
+            raise InputError(f"{name} images must be finite as float32; image {row} is not.")
+    count = len(images)
+    if labels.ndim == 2 and len(labels) == count and labels.shape[1] > 1 and labels.dtype.kind in "biuf":
         from lab.labels import from_one_hot  # it needs JAX
 
         labels = np.asarray(from_one_hot(labels))
     whole = labels.dtype.kind in "iu" and labels.size > 0
-    if labels.size != len(images) or not whole or labels.min() < 0 or labels.max() > np.iinfo(np.int32).max:
+    fits = labels.shape in ((count,), (count, 1)) and whole
+    if not fits or labels.min() < 0 or labels.max() > np.iinfo(np.int32).max:
         span = f", from {labels.min()} to {labels.max()}" if whole else ""
         raise InputError(
-            f"{name} labels must be class numbers from 0 on, one for each of {len(images):,} images, or one-hot rows; "
+            f"{name} labels must be class numbers from 0 on, one for each of {count:,} images, or one-hot rows; "
             f"got {described(labels)}{span}."
         )
-    return images.reshape(len(images), -1), labels.reshape(-1).astype(np.int32)
+    return images.reshape(count, -1), labels.reshape(-1).astype(np.int32)
 
 
 def _few(numbers: np.ndarray) -> str:

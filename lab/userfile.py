@@ -4,6 +4,7 @@ import importlib.util
 import inspect
 import os
 import re
+import sys
 import traceback
 import zlib
 from collections.abc import Iterable
@@ -45,13 +46,17 @@ def from_user_file(path: Path, name: str, *, what: str) -> Any:
     """
     if not path.is_file():
         raise InputError(f"no file {str(path)!r} to read {what} {name!r} from. Is the path right?")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    # Not by its own name, which may be that of a module that is installed.
+    spec = importlib.util.spec_from_file_location(f"lab_user_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise InputError(f"{str(path)!r} is no Python file to read {what} {name!r} from: its name must end in .py.")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for what their annotations name
+    if (folder := str(path.resolve().parent)) not in sys.path:
+        sys.path.append(folder)  # for its neighbours, as Python does for a script
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"{path} cannot be run: {failure(error)}") from error
     if not hasattr(module, name):
         functions = [key for key, value in vars(module).items() if inspect.isfunction(value)]
@@ -59,7 +64,7 @@ def from_user_file(path: Path, name: str, *, what: str) -> Any:
     return getattr(module, name)
 
 
-def failure(error: Exception) -> str:
+def failure(error: BaseException) -> str:
     """What an exception out of a user's code says, and in which line of theirs it arose.
 
     >>> failure(ValueError("no"))

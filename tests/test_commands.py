@@ -10,6 +10,7 @@ import time
 import zlib
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import xarray
@@ -211,6 +212,28 @@ def test_doctor_says_what_is_wrong(tmp_path):
     assert "wrong: no source has kmnist" in done.stdout
 
 
+def test_doctor_looks_at_the_training_part_that_is_asked_for(tmp_path):
+    done = run("doctor", "--subset", "99999", cwd=tmp_path)
+    assert done.returncode == 1 and "wrong: a subset must be at most 9,000" in done.stdout
+    done = run("doctor", "--subset", "500", cwd=tmp_path)
+    assert done.returncode == 0 and re.search(r"training part\s+500 of 9,000 training images", done.stdout)
+
+
+@pytest.mark.parametrize("folder", ["my [old] data", "a[/b]"])
+def test_doctor_names_folders_as_they_are(folder, tmp_path):
+    done = run("doctor", "--data-dir", folder, cwd=tmp_path)
+    assert done.returncode == 1 and f"data_dir {folder}: no such folder" in done.stdout
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpux"])
+def test_a_device_that_is_not_there_is_one_message(platform, tmp_path):
+    if platform == "cuda" and any(one.platform == "gpu" for one in jax.devices()):
+        pytest.skip("there is one")
+    done = run("doctor", cwd=tmp_path, environment={"JAX_PLATFORMS": platform})
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert f"error: JAX_PLATFORMS is '{platform}': JAX finds no device to compute on" in done.stderr
+
+
 def test_doctor_names_kept_programs_that_are_not_whole(tmp_path):
     (tmp_path / "jit_f-1-cache").write_bytes(zlib.compress(b"a program")[:-1])
     (tmp_path / "jit_g-2-cache").write_bytes(zlib.compress(b"another"))
@@ -236,6 +259,8 @@ def test_doctor_names_kept_programs_that_are_not_whole(tmp_path):
         pytest.param(
             ["compare", "--learning-rate", "1e30", *SMALL], "Try a smaller learning rate", marks=pytest.mark.slow
         ),
+        (["compare", "--checkpoint", "runs/a", "--stages", "0,7"], "leave out --stages"),
+        (["list", "metrics", "--markdown"], "--markdown is for objectives alone; got metrics"),
         (["train", "--seeds", "0"], "--seeds must be at least 1; got 0"),
         (["train", "--seeds", "100000000"], "100000000 networks do not fit into memory together;"),
         (["train", "--hand-over", "x"], "--hand-over must be as in 500:brier"),

@@ -1,6 +1,8 @@
 """The whole comparison on real digits, small; what it says of itself; where it is kept."""
 
 import io
+import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -295,6 +297,10 @@ def test_more_examples_than_there_are_is_said_at_once(mnist):
         ({"examples": 1}, "--examples"),
         ({"race": -1}, "--race"),
         ({"race": 300, "checkpoint": (Path("runs/a"),)}, "--race trains networks, --checkpoint measures"),
+        (
+            {"checkpoint": (Path("runs/a"),), "train_on": "brier", "training": lab.TrainingSettings(learning_rate=9.0)},
+            "--checkpoint measures networks as they are saved.*leave out --train-on, --learning-rate",
+        ),
     ],
 )
 def test_wrong_settings_are_refused_when_made(options, message):
@@ -336,10 +342,20 @@ class TestRuns:
         assert not list(tmp_path.iterdir())
 
     def test_two_runs_in_one_second_do_not_meet(self, tmp_path, small_settings):
-        for _ in range(3):
-            with lab.new_run(tmp_path, "compare", small_settings, {}):
-                pass
-        assert len(list(tmp_path.iterdir())) == 3
+        """Nor where two look for a name at the same time: each has the folder that it has made."""
+
+        def begin(kind):
+            with kind(tmp_path, "compare", small_settings, {}) as run:
+                (run.path / "results.nc").write_bytes(b"kept")
+            return run.name
+
+        for kind in (lab.new_run, lab.lasting_run):
+            for _ in range(3):
+                begin(kind)
+            with ThreadPoolExecutor(8) as at_once:
+                list(at_once.map(begin, [kind] * 24))
+        names = [path.name for path in tmp_path.iterdir()]
+        assert len(names) == 54 and all(re.fullmatch(r"\d{8}-\d{6}-compare", name) for name in names)
 
     def test_a_folder_that_cannot_be_made_is_said_before_any_work(self, tmp_path, small_settings):
         (tmp_path / "file").write_text("in the way")

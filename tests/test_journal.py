@@ -1,8 +1,11 @@
 """Checkpoints, metrics on their way, and many runs opened as one."""
 
 import json
+import shlex
+import shutil
 import zlib
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +15,7 @@ import xarray
 
 import lab
 from lab import checkpoints
+from lab.collection import runs_at
 from lab.journal import Journal
 from lab.settings import TrainSettings
 from lab.training import TrainState
@@ -246,6 +250,19 @@ class TestOpenRuns:
         run = finished(tmp_path)
         assert lab.open_runs(run.path)["run"].values.tolist() == [run.name]
 
+    def test_a_folder_is_opened_under_any_name_but_for_what_is_hidden_in_it(self, tmp_path):
+        root = tmp_path / "my [old] runs"
+        run = finished(root)
+        shutil.copytree(run.path, root / ".20990101-000000-train.partial")  # one that is being drawn
+        assert lab.open_runs(root)["run"].values.tolist() == [run.name]
+        assert lab.open_runs(run.path)["run"].values.tolist() == [run.name]
+        assert [one.path for one in runs_at(root)] == [run.path]
+
+    def test_a_run_has_its_name_wherever_one_stands(self, tmp_path, monkeypatch):
+        run = finished(tmp_path)
+        monkeypatch.chdir(run.path)
+        assert lab.Run(Path(".")).name == run.name
+
     def test_several_kinds_are_refused(self, tmp_path):
         finished(tmp_path)
         finished(tmp_path, kind="compare")
@@ -345,9 +362,31 @@ class TestLastingRuns:
         ):
             pass
         assert checkpoints.are_in(run.path)
+        loss.unlink()
+        with (
+            pytest.raises(lab.InputError, match=r"/loss\.py, which .*-train was begun with, is not here\. Go on from"),
+            lab.resumed_run(run.path, "train", settings),
+        ):
+            pass
         loss.write_text(as_it_was)
         with lab.resumed_run(run.path, "train", settings):
             pass
+
+    def test_what_takes_it_up_again_can_be_typed(self, tmp_path):
+        root = tmp_path / "my runs"
+        with pytest.raises(RuntimeError) as caught, lab.lasting_run(root, "train", self.SETTINGS, {}) as run:
+            Journal(run).save(state_at(10), at_once=True)
+            raise RuntimeError
+        (note,) = caught.value.__notes__
+        assert shlex.split(note)[-2:] == ["--resume", str(run.path)]
+
+    def test_files_that_are_not_the_labs_are_named_or_passed_over(self, tmp_path):
+        run = finished(tmp_path)
+        (run.path / "network-best.npz").write_bytes(b"a user's own")
+        assert [path.name for path in run.networks] == ["network.npz"]
+        (run.path / "config.json").write_text("[1]")
+        with pytest.raises(lab.DataError, match=r"config\.json is not as the lab writes it: \[1\]"):
+            run.config()
 
     def test_what_is_no_such_run_is_refused(self, tmp_path):
         compared, trained = finished(tmp_path, kind="compare"), finished(tmp_path)

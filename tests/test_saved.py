@@ -1,6 +1,7 @@
 """Saved and own networks: read back, compared, and refused when they are not what they should be."""
 
 import json
+import sys
 
 import jax
 import numpy as np
@@ -103,6 +104,13 @@ def test_what_is_no_checkpoint_is_named(saved, mnist, tmp_path):
             load_network(tmp_path, "mlp:5", mnist)
 
 
+def test_a_run_says_which_network_is_saved(saved, mnist):
+    assert load_network(saved[0], "mlp:100", mnist).recipe.endswith(f"(saved in {saved[0].name})")
+    assert load_network(saved[0], "mlp:5", mnist).network.name == "784-5-10 relu"
+    with pytest.raises(lab.InputError, match="is a network mlp:5, not lenet5; leave out --network"):
+        load_network(saved[0], "lenet5", mnist)
+
+
 def test_a_network_of_another_dataset_is_refused(saved, mnist, tmp_path):
     (tmp_path / "network.npz").write_bytes((saved[0] / "network.npz").read_bytes())
     config = json.loads((saved[0] / "config.json").read_text())
@@ -150,7 +158,7 @@ def test_what_is_no_network_is_said_at_once(mine, name, message):
         own_network(f"{mine}:{name}", pixels=784, classes=10)
 
 
-@pytest.mark.parametrize("text", ["mlp:5,x", "mlp:0", "mlp:5:relu:7", "mlpp", "lenet5:3", "mine"])
+@pytest.mark.parametrize("text", ["mlp:5,x", "mlp:0", "mlp:²", "mlp:5:relu:7", "mlpp", "lenet5:3", "mine"])
 def test_networks_are_named_as_in_one_of_four_forms(text, mnist):
     with pytest.raises(lab.InputError, match="--network .*as in mlp:100,100, mlp:50:sigmoid, lenet5 or path"):
         network_of(text, mnist)
@@ -161,6 +169,31 @@ def test_networks_by_name(mnist):
     assert names[:3] == ["784-100-10 relu", "784-5-4-10 relu", "784-50-10 sigmoid"] and "lenet5" in names[3].lower()
     with pytest.raises(lab.InputError, match="Did you mean 'relu'"):
         network_of("mlp:5:rleu", mnist)
+
+
+NEIGHBOURLY = """
+from __future__ import annotations
+from dataclasses import dataclass
+import beside
+
+@dataclass
+class Layers:
+    hidden: int | None = None
+
+def make():
+    return beside.network()
+"""
+
+
+def test_a_file_of_the_users_may_have_dataclasses_and_neighbours(tmp_path, monkeypatch):
+    """As it may when Python runs it as a script."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "beside.py").write_text(OWN + "\nnetwork = make\n")
+    (tmp_path / "mine.py").write_text(NEIGHBOURLY)
+    assert own_network(f"{tmp_path / 'mine.py'}:make", pixels=784, classes=10).name == "tanh"
+    (tmp_path / "leaves.py").write_text("import sys\nsys.exit(3)")
+    with pytest.raises(lab.InputError, match="leaves.py cannot be run: SystemExit: 3"):
+        own_network(f"{tmp_path / 'leaves.py'}:make", pixels=784, classes=10)
 
 
 @pytest.mark.parametrize(("text", "message"), [("mine", "as in path/to/mine.py:make"), ("no/file.py:make", "no file")])

@@ -71,6 +71,7 @@ def test_files_are_read_gz_or_raw_in_either_spelling(folder: Path, mnist: Publis
         name = path.name.removesuffix(".gz").replace("-idx", ".idx")
         (folder / name).write_bytes(gzip.decompress(path.read_bytes()))
         path.unlink()
+        (folder / path.name.removesuffix(".gz")).mkdir()  # as in an archive that is in circulation
     digits = sources.find(mnist, folder)
     assert_equal(digits, arrays)
     assert digits.source == "the four files, SHA-256 checked"

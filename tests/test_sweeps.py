@@ -2,6 +2,8 @@
 
 import inspect
 import json
+import sys
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import altair as alt
@@ -12,11 +14,13 @@ from rich.console import Console
 
 import lab
 from lab import figures, tallies
+from lab.console import read_again
 from lab.errors import Stopped
 from lab.links import keys
 from lab.markup import plain
 from lab.ranking import answer
 from lab.runs import write_json
+from lab.settings import SweepCommand
 from lab.sweeps import Cell, _beyond_the_edges, swept_objectives
 
 DECAY = 0.1
@@ -198,6 +202,16 @@ def test_an_objective_that_always_diverges_is_named_and_left_out(data):
     chosen = settings(objective=("gce",), learning_rates="1e30", reference="zero_one", weight_decay=0.0)
     found = lab.sweep(chosen, data)
     assert found["objective"].values.tolist() == ["zero_one"] and found.attrs["lost"] == "gce"
+
+
+def test_options_given_once_more_stand_in_place_of_those_that_a_run_was_begun_with(monkeypatch):
+    begun = SweepCommand(settings(objective=("gce", "brier"), seeds=2))
+    for given, objectives in (("gce brier", ("gce", "brier")), ("focal", ("focal",)), ("", ("gce", "brier"))):
+        monkeypatch.setattr(
+            sys, "argv", ["lab", "sweep", *(f"--objective={one}" for one in given.split()), "--seeds=3"]
+        )
+        again = read_again(begun).settings
+        assert again == replace(begun.settings, objective=objectives, seeds=3)
 
 
 def test_a_sweep_that_was_stopped_comes_to_the_same_end(swept, data, tmp_path):

@@ -100,6 +100,9 @@ class TestDataset:
             (([[1.0], [2.0, 3.0]], [0, 1]), TEST, "training images and labels must be arrays: .*inhomogeneous"),
             ((PIXELS, LABELS + 0.5), TEST, r"must be class numbers.*got float64 \[90\]"),
             ((PIXELS, 0.5 * np.ones((90, 2))), TEST, "a single 1 in each row"),
+            ((PIXELS, LABELS[None]), TEST, r"one for each of 90 images, or one-hot rows; got int64 \[1, 90\]"),
+            ((PIXELS, np.array([["a", "b"]] * 90)), TEST, r"must be class numbers.*got <U1 \[90, 2\]"),
+            ((PIXELS * 1e300, LABELS), TEST, "must be finite as float32; image 0 is not"),
             ((PIXELS, LABELS + 1), TEST, r"each with an image; got labels 1, 2, 3\. np.unique"),
             ((PIXELS, 0 * LABELS), TEST, "at least 2 of them and each with an image; got labels 0"),
             ((PIXELS, LABELS), (PIXELS, LABELS + 1), "test labels must be 0..2, as in training; got 3"),
@@ -108,7 +111,7 @@ class TestDataset:
             ((PIXELS.astype(int), LABELS), TEST, r"bytes \(uint8\) or real numbers.*got int64 \[90, 4, 3\]"),
             ((PIXELS[:, 0, 0], LABELS), TEST, r"real numbers \[n, ...\], at least one; got float64 \[90\]"),
             ((PIXELS[:0], LABELS[:0]), TEST, r"at least one; got float64 \[0, 4, 3\]"),
-            ((np.where(PIXELS > 1.2, np.nan, PIXELS), LABELS), TEST, "must be finite; image [0-9]+ is not"),
+            ((np.where(PIXELS > 1.2, np.nan, PIXELS), LABELS), TEST, "must be finite as float32; image [0-9]+ is not"),
             ((PIXELS[:9], LABELS[:9]), TEST, "a tenth of 9 training examples is none"),
         ],
     )
