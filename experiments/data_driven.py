@@ -145,7 +145,7 @@ def measure(settings: Settings, data, seed, advance):
     (drawn,) = lab.shuffled(of_images, 0, 1, examples=len(data.train), batch_size=len(data.train))
     training, test = np.full((2, len(CLASSIFIERS), len(settings.sizes)), np.nan)
     anyone = np.full((len(CLASSIFIERS), len(SHIFTED)), np.nan)
-    largest = max((size for size in settings.sizes if size <= len(drawn)), default=0)
+    largest = max(size for size in settings.sizes if size <= len(drawn))
     for i, size in enumerate(settings.sizes):
         if size <= largest:
             rows, seen = drawn[:size], drawn[: min(size, SEEN)]
@@ -166,6 +166,13 @@ def measure(settings: Settings, data, seed, advance):
         "gap": (("classifier", "size"), training - test),
         "anyone": (("classifier", "images"), anyone),
     }
+
+
+def steps(settings: Settings, data) -> int:
+    """One for each number of training images."""
+    if len(data.train) < settings.sizes[0]:
+        raise lab.InputError(f"data_driven needs {settings.sizes[0]} training images at least; got {len(data.train)}.")
+    return len(settings.sizes)
 
 
 def listed(values) -> str:
@@ -266,7 +273,7 @@ def main(settings: Settings) -> None:
         coordinates=lambda settings: {"classifier": CLASSIFIERS, "size": settings.sizes, "images": SHIFTED},
         answer=answer,
         pictures=pictures,
-        steps=lambda settings, data: len(settings.sizes),
+        steps=steps,
         method=lambda settings: (
             f"HOG (cells of 4 x 4 pixels in one block) with a linear SVM (C of {listed(PENALTIES)}); "
             f"{listed(NEIGHBOURS)} nearest neighbours; network {NETWORK.name}, {settings.steps:,} steps of sgd (at "

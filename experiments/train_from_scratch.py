@@ -52,7 +52,9 @@ def main(settings: Settings) -> None:
     sweep, surrogates, losses = settings.sweep, SURROGATES, LOSSES
     if settings.full:
         surrogates, losses = SURROGATES + MORE_SURROGATES, LOSSES + MORE_LOSSES
-        sweep = replace(sweep, network="mlp:100", epochs=10, seeds=10)
+        usual = Settings().sweep
+        more = {"network": "mlp:100", "epochs": 10, "seeds": 10}  # in place of what was not given
+        sweep = replace(sweep, **{name: x for name, x in more.items() if getattr(sweep, name) == getattr(usual, name)})
     sweep = replace(sweep, objective=surrogates + losses + sweep.objective)
     data = lab.load_from(sweep.data)
     console.print(f"{data.description} ({data.detail})", markup=False)

@@ -50,7 +50,7 @@ class Settings(lab.StudySettings):
     @property
     def objectives(self) -> list[lab.Objective]:
         """What is compared."""
-        return [lab.objective(text) for text in OBJECTIVES + self.objective]
+        return list({one.title: one for one in map(lab.objective, OBJECTIVES + self.objective)}.values())
 
 
 @jax.jit

@@ -149,7 +149,7 @@ def _race(settings: CompareSettings, data: Dataset, progress: Callable[[int, str
         seeds=settings.seeds,
         seed=settings.seed,
     )
-    return sweep(chosen, data, progress=lambda _, what: progress(0, f"race: {what}"))
+    return sweep(chosen, data, progress=lambda steps, what, more=0: progress(0, f"race: {what}"))
 
 
 class _Subject(NamedTuple):
@@ -239,7 +239,7 @@ def _one_network(
             held_out = _batch(others.images, others.labels)
             precision = "highest" if settings.precision == "float64" else settings.precision
             measured = measure(network, measured_on, own, held_out, objectives, metric=judge, precision=precision)
-            moved = move_weights(network, measured_on, *own, key)
+            moved = move_weights(network, measured_on, *own, key, precision=precision)
         rows.append(measured | moved | whole)
     return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
 

@@ -138,10 +138,10 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def progress(total: int, *, images_per_step: int = 0) -> Iterator[Callable[[int, str], None]]:
-    """A progress bar over `total` steps; calls of what it gives say how many are done, and of what.
+def progress(total: int, *, images_per_step: int = 0) -> Iterator[Callable[..., None]]:
+    """A progress bar over `total` steps; calls of what it gives, (steps, what), say how many are done, and of what.
 
-    With `images_per_step` it says how many that makes a second.
+    (0, what, more) says that so many more are to come. With `images_per_step` it says how many that makes a second.
     """
     bar = Progress(
         TextColumn("{task.description}"),
@@ -154,5 +154,10 @@ def progress(total: int, *, images_per_step: int = 0) -> Iterator[Callable[[int,
         transient=True,
     )
     with bar:
-        task = bar.add_task("starting", total=total)
-        yield lambda steps, what: bar.update(task, advance=steps, description=what, total=total or None)
+        task = bar.add_task("starting", total=total or None)
+
+        def advance(steps: int, what: str, more: int = 0) -> None:
+            known = bar.tasks[task].total or 0
+            bar.update(task, advance=steps, description=what, total=known + more if more else None)
+
+        yield advance

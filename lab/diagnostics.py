@@ -90,12 +90,14 @@ def is_dead(norm: Float[Array, " objectives"], parameter_norm: Float[Array, ""])
 def layer_norms(gradients: Any) -> Float[Array, "objectives layers"]:
     """Gradient norm of each layer, the first level of the parameters' pytree; in objective per unit of weight.
 
-    Its squares sum to the square of `norm`.
+    What holds no parameters there (None, an activation's empty pair) is no layer. Its squares sum to the square of
+    `norm`.
 
     >>> layer_norms([{"w": jnp.array([[3.0, 4.0]])}, {"w": jnp.array([[1.0]])}]).tolist()
     [[5.0, 1.0]]
     """
-    layers = jax.tree.leaves(gradients, is_leaf=lambda part: part is not gradients)
+    parts = jax.tree.leaves(gradients, is_leaf=lambda part: part is not gradients)
+    layers = [part for part in parts if jax.tree.leaves(part)]
     squares = [
         sum(jnp.sum(leaf.reshape(len(leaf), -1) ** 2, axis=1) for leaf in jax.tree.leaves(layer)) for layer in layers
     ]
@@ -134,15 +136,16 @@ def projection(gram: Pairs) -> Pairs:
 def explained_share(gram: Pairs, by: Sequence[int]) -> PerObjective:
     """Share of |g_a|^2 that lies in the span of the gradients `by`, in [0, 1]; NaN where g_a is 0.
 
-    |P g_a|^2 / |g_a|^2 = c^T B^+ c / |g_a|^2 with c_b = <g_a, g_b> and B the Gram matrix of the span.
+    |P g_a|^2 / |g_a|^2 = c^T B^+ c with c_b the cosine of g_a with g_b, and B those within the span.
 
-    >>> explained_share(jnp.array([[1.0, 1.0], [1.0, 2.0]]), by=[0]).tolist()
+    >>> explained_share(jnp.array([[1.0, 1.0], [1.0, 2.0]]), by=[0]).round(6).tolist()
     [1.0, 0.5]
     """
     chosen = jnp.asarray(by)
-    inside = gram[:, chosen] @ jnp.linalg.pinv(gram[chosen][:, chosen], hermitian=True) @ gram[chosen]
-    square = jnp.diagonal(gram)
-    return jnp.clip(jnp.diagonal(inside) / jnp.where(square > 0, square, jnp.nan), 0.0, 1.0)
+    # Cosines, not inner products: of those the pseudo-inverse drops what is small, a short gradient with it.
+    with_span = jnp.nan_to_num(cosine(gram))[chosen]
+    inside = jnp.sum(with_span * (jnp.linalg.pinv(with_span[:, chosen], hermitian=True) @ with_span), axis=0)
+    return jnp.where(jnp.diagonal(gram) > 0, jnp.clip(inside, 0.0, 1.0), jnp.nan)
 
 
 def sign_agreement(gradients: Any) -> Pairs:
@@ -157,13 +160,15 @@ def sign_agreement(gradients: Any) -> Pairs:
 
 
 def participation_ratio(weights: Float[Array, "objectives batch"]) -> PerObjective:
-    """How many examples carry the gradient's square, (sum w^2)^2 / sum w^4; in [0, batch], at most a little fewer
-    than `effective_examples`: heavy weights count for more.
+    """How many examples carry the gradient's square, (sum w^2)^2 / sum w^4; in [0, batch].
+
+    Never more than `effective_examples` for weights of one sign: heavy ones count for more.
 
     >>> participation_ratio(jnp.array([[1.0, 1.0, 0.0]])).tolist()
     [2.0]
     """
-    return effective_examples(weights**2)
+    largest = jnp.max(jnp.abs(weights), axis=-1, keepdims=True)
+    return effective_examples((weights / jnp.where(largest > 0, largest, 1.0)) ** 2)
 
 
 def silverman_width(values: Float[Array, " batch"]) -> Float[Array, ""]:
@@ -245,15 +250,15 @@ def margin_direction_share(
 def signal_to_noise(squared_norm: Float[Array, "objectives batch"], mean_square: PerObjective) -> PerObjective:
     """|g|^2 / tr(C), C the covariance of single examples' gradients; >= 0, NaN where examples do not differ.
 
-    `squared_norm` holds |g_i|^2, `mean_square` is |g|^2 of their mean (`lab.example_moments`). 1 / it is the batch size
-    at which signal and noise are equal, in expectation the simple noise scale.
+    `squared_norm` holds |g_i|^2, `mean_square` is |g|^2 of their mean (`lab.example_moments`). Of n examples noise
+    alone gives 1/n, for |g|^2 is not free of it; `noise_scale` takes that off.
 
     >>> signal_to_noise(jnp.array([[1.0, 9.0]]), jnp.array([4.0])).tolist()  # gradients 1 and 3
     [2.0]
     """
     batch = squared_norm.shape[1]
-    spread = (jnp.mean(squared_norm, axis=1) - mean_square) * batch / (batch - 1)
-    return mean_square / jnp.where(spread > 0, spread, jnp.nan)
+    spread = (jnp.mean(squared_norm, axis=1) - mean_square) * batch / max(batch - 1, 1)
+    return mean_square / jnp.where((spread > 0) & (batch > 1), spread, jnp.nan)
 
 
 def component_signal_to_noise(mean: Any, square: Any, batch: int) -> Any:
@@ -264,8 +269,8 @@ def component_signal_to_noise(mean: Any, square: Any, batch: int) -> Any:
     """
 
     def of(mean, square):
-        variance = (square - mean**2) * batch / (batch - 1)
-        return mean**2 / jnp.where(variance > 0, variance, jnp.nan)
+        variance = (square - mean**2) * batch / max(batch - 1, 1)
+        return mean**2 / jnp.where((variance > 0) & (batch > 1), variance, jnp.nan)
 
     return jax.tree.map(of, mean, square)
 
@@ -302,7 +307,7 @@ def noise_scale(
 
     def scale(size, mean_of_squares, square_of_mean):
         signal = (size * square_of_mean - mean_of_squares) / (size - 1)
-        noise = (mean_of_squares - square_of_mean) * size / (size - 1)
+        noise = jnp.maximum(mean_of_squares - square_of_mean, 0.0) * size / (size - 1)
         return noise / jnp.where(signal > 0, signal, jnp.nan)
 
     mean_of_squares, square_of_mean = jnp.mean(squared_norm, axis=1), jnp.mean(inner, axis=1)

@@ -21,7 +21,7 @@ from lab.catalogue import objective
 from lab.errors import InputError, unknown
 from lab.gradients import gram
 from lab.labels import class_numbers
-from lab.networks import Images, scaled
+from lab.networks import Images, check_parameters, scaled
 
 GROUPS = 16  # into which samples are divided where their spread is wanted
 NOISE: dict[str, Any] = {"gumbel": perturbations.Gumbel(), "normal": perturbations.Normal()}
@@ -83,13 +83,19 @@ def finite_differences(
 
     `value` maps parameters to a number or an array of numbers; `positions` count through the flattened
     parameters. Two forward passes per weight and step. For accuracy the result is 0 until h is wide enough to
-    carry an example across the decision boundary, and then jumps: no h is right.
+    carry an example across the decision boundary, and then jumps: no h is right. NaN where a step is 0, or lost in the
+    weight's rounding.
+
+    Raises: InputError for a position that no weight has, and for parameters that are no real numbers.
 
     >>> square = lambda theta: theta["w"] ** 2
     >>> finite_differences(square, {"w": jnp.array(3.0)}, jnp.array([0]), jnp.array([0.5])).tolist()
     [[6.0]]
     """
+    check_parameters(parameters)
     flat, unravel = ravel_pytree(parameters)
+    if not isinstance(positions, Tracer) and not (0 <= np.min(positions) and np.max(positions) < flat.size):
+        raise InputError(f"positions must be 0..{flat.size - 1}, of one weight each; got {np.asarray(positions)}.")
 
     def at(step_and_position):
         step, position = step_and_position
@@ -120,8 +126,9 @@ def evolution_strategies(
     `chunk` pairs at a time are in memory and run as one batched program; that changes no result but by rounding: a
     perturbation is a function of the key and the pair's number.
 
-    Raises: InputError unless sigma > 0 and pairs, chunk >= 1. Source: Salimans et al. 2017, Evolution strategies as a
-    scalable alternative to reinforcement learning; Nesterov & Spokoiny 2017 (see `ceiling`).
+    Raises: InputError unless sigma > 0, pairs, chunk >= 1, and parameters are real numbers.
+    Source: Salimans et al. 2017, Evolution strategies as a scalable alternative to reinforcement learning; Nesterov &
+    Spokoiny 2017 (see `ceiling`).
 
     >>> square = lambda theta: theta["w"] ** 2
     >>> found = evolution_strategies(square, {"w": jnp.array(3.0)}, key=jax.random.key(0), sigma=0.1, pairs=1000)
@@ -130,6 +137,7 @@ def evolution_strategies(
     """
     _positive(sigma=sigma)
     _at_least(1, pairs=pairs, chunk=chunk)
+    check_parameters(parameters)
     chunk = min(chunk, pairs)
     flat, unravel = ravel_pytree(parameters)
     shape = jax.eval_shape(lambda theta: jnp.asarray(value(theta)), parameters).shape

@@ -65,9 +65,9 @@ def _accuracy(results: "xarray.Dataset") -> Finding:
     points = results.sizes["seed"] * results.sizes["stage"]
     return Finding(
         "Accuracy gives no direction." if zero else "Accuracy's gradient is not 0: something is wrong.",
-        f"Its gradient is {'exactly 0' if zero else 'not 0'} at all {points} points (networks x stages). A single "
-        f"weight moved by 0.001 either way changed it for {low.text(0)} % of the weights tried, moved by 0.1 for "
-        f"{high.text(0)} %: nothing, and then a jump.",
+        f"Its gradient is {'exactly 0' if zero else 'not 0'} at all {points} points (networks x stages). Its "
+        f"difference quotient, a single weight moved by 0.001 to either side, is not 0 for {low.text(0)} % of the "
+        f"weights tried, moved by 0.1 for {high.text(0)} %: nothing, and then a jump.",
     )
 
 
@@ -111,8 +111,8 @@ def _warm(results: "xarray.Dataset") -> Finding:
         claim = "Whether a warm one points elsewhere, these networks cannot tell."
     return Finding(
         claim,
-        f"At T = {temperature:g} {examples.text(0)} examples carry it {_stage(results, -1)}, and its cosine with cross "
-        f"entropy is {cosine.text()}.",
+        f"At T = {temperature:g} it is carried by {examples.text(0)} examples {_stage(results, -1)}, and its cosine "
+        f"with cross entropy is {cosine.text()}.",
     )
 
 
@@ -141,10 +141,11 @@ def _wrong_answers(results: "xarray.Dataset") -> Finding:
 def _gain(results: "xarray.Dataset") -> Finding:
     table = results.isel(objective=results["in_table"].values)
     best, worse, metric = [], [], metric_of(results)
+    among = max(table.sizes["objective"] - 1, 1) * table.sizes["stage"]  # the claim is about any of so many
     for s in range(results.sizes["stage"]):
-        others, better = max(table.sizes["objective"] - 1, 1), []  # a claim about any of so many
+        better = []
         for title, values in zip(table["title"].values, table["gain_difference"].isel(stage=s).T.values, strict=True):
-            of = mean_interval(100 * values, among=others)
+            of = mean_interval(100 * values, among=among)
             if of.n > 1 and of.low > 0:
                 better.append((of.mean, str(title)))
             if of.n > 1 and of.high < 0:
@@ -201,14 +202,18 @@ def _dead(results: "xarray.Dataset") -> Finding:
     names = others["title"].values[dead.values > 0]
     n = results.sizes["seed"]
     if not names.size:
-        return Finding("No other gradient died.", f"None of {others.sizes['objective']} in any of {n} networks.")
+        return Finding("No other gradient died.", f"None of {others.sizes['objective']} in {_networks(n)}.")
     worst = [f"{name} in {int(count)} of {n}" for name, count in zip(names, dead.values[dead.values > 0], strict=True)]
-    more = f", and {len(worst) - 4} more" if len(worst) > 4 else ""
+    more = f"; so do {len(worst) - 4} others" if len(worst) > 4 else ""
     return Finding(
         "Some gradients die on the way.",
         f"Exactly 0, or too small for float32 to move the weights, at their worst stage: "
-        f"{'; '.join(worst[:4])}{more} networks.",
+        f"{', '.join(worst[:4])} networks{more}.",
     )
+
+
+def _networks(count: int) -> str:
+    return f"{count} network{'s' if count > 1 else ''}"
 
 
 def caption(results: "xarray.Dataset") -> str:
@@ -216,5 +221,5 @@ def caption(results: "xarray.Dataset") -> str:
     n = results.sizes["seed"]
     return (
         f"{results.attrs['data']}. Network {results.attrs['network']}, {results.attrs['recipe']}. "
-        f"n = {n} network{'s' if n > 1 else ''}, {results.attrs['examples']:,} training images each."
+        f"n = {_networks(n)}, {results.attrs['examples']:,} training images each."
     )

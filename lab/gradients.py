@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from lab.errors import InputError
-from lab.networks import Images, Network, scaled
+from lab.networks import Images, Network, fitting_labels, scaled
 from lab.objectives import Definition, Objective, check_objectives
 
 
@@ -93,7 +93,8 @@ def objective_gradients(
     With `chunk`, that many examples at a time go through the network: for a batch that is a whole training set.
     Can be jitted with `network`, `chunk` and `precision` static: other parameter values do not compile anew.
 
-    Raises: InputError for an objective of a whole batch that is to be taken in chunks, and for a chunk below 1.
+    Raises: InputError for images, labels and parameters that do not fit one another, for an objective of a whole batch
+      that is to be taken in chunks, and for a chunk below 1.
 
     >>> import lab
     >>> network = lab.mlp([5])
@@ -105,6 +106,7 @@ def objective_gradients(
     """
     if chunk is not None:
         no_whole_batches(objectives)
+    labels = fitting_labels(network.apply, parameters, images, labels)
     batch = len(labels)
 
     def part(images, labels, counted):
@@ -114,7 +116,7 @@ def objective_gradients(
         return pull(derivatives * share[None, :, None]), (values.T, jnp.swapaxes(derivatives, 0, 1), logits)
 
     with jax.default_matmul_precision(precision):
-        gradients, (values, derivatives, logits) = by_chunks(part, (jnp.asarray(images), jnp.asarray(labels)), chunk)
+        gradients, (values, derivatives, logits) = by_chunks(part, (jnp.asarray(images), labels), chunk)
     return ObjectiveGradients(values.T, jnp.swapaxes(derivatives, 0, 1), gradients, logits)
 
 
@@ -153,7 +155,9 @@ def through_layers(
     tapped = network.tapped
     assert tapped is not None  # the callers have looked
     images = scaled(images)
-    taps = [jnp.zeros((len(images), len(layer["bias"])), images.dtype) for layer in parameters]
+    taps = [
+        jnp.zeros((len(images), len(layer["bias"])), jnp.result_type(images, layer["bias"])) for layer in parameters
+    ]
     logits, pullback, inputs = jax.vjp(lambda taps: tapped(parameters, images, taps), taps, has_aux=True)
 
     def back(derivatives: Float[Array, "objectives batch classes"]) -> list[Layer]:

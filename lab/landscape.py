@@ -57,7 +57,8 @@ def line(
     [1.0, 9.0]
     """
     require_alike(parameters, direction, "a direction")
-    return _map(lambda offset: value(_moved(parameters, direction, offset)), offsets, batch_size)
+    places = jnp.asarray(offsets, float)
+    return _map(lambda offset: value(_moved(parameters, direction, offset)), places, batch_size)
 
 
 def line_derivatives(
@@ -80,7 +81,7 @@ def line_derivatives(
     def at(offset):
         return jax.jvp(lambda t: value(_moved(parameters, direction, t)), (offset,), (jnp.ones_like(offset),))
 
-    return _map(at, offsets, batch_size)
+    return _map(at, jnp.asarray(offsets, float), batch_size)
 
 
 def plane(
@@ -106,7 +107,8 @@ def plane(
     def at(offsets):
         return value(_moved(_moved(parameters, first, offsets[0]), second, offsets[1]))
 
-    pairs = jnp.stack(jnp.meshgrid(offsets_first, offsets_second, indexing="ij"), axis=-1)
+    places = (jnp.asarray(offsets, float) for offsets in (offsets_first, offsets_second))
+    pairs = jnp.stack(jnp.meshgrid(*places, indexing="ij"), axis=-1)
     flat = _map(at, pairs.reshape(-1, 2), batch_size)
     return jax.tree.map(lambda leaf: leaf.reshape(*pairs.shape[:2], *leaf.shape[1:]), flat)
 

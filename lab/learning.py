@@ -75,6 +75,8 @@ def _schedule(settings: TrainSettings, steps: int) -> Schedule:
         schedule = tied(schedule, quantile=settings.margin_quantile)
     if settings.handed_over:
         step, then = settings.handed_over
+        if step >= steps:
+            raise InputError(f"--hand-over must be at a step below {steps:,}, the steps of training; got {step:,}.")
         schedule = hand_over(schedule, objective(then), step=step)
     return schedule
 

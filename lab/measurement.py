@@ -63,7 +63,8 @@ def measure(
     counted in `metric`. What cannot be said (a cosine with a gradient that is 0; the noise of an objective of a whole
     batch) is NaN.
     """
-    gradients, found = _of_gradients(network, parameters, own, objectives, precision)
+    with jax.default_matmul_precision(precision):
+        gradients, found = _of_gradients(network, parameters, own, objectives, precision)
     reference = [str(one) for one in objectives].index("cross_entropy")
     # What changes example by example is counted in one program; of any other metric only whole sets have a value.
     gain = _accuracy_gain if metric is METRICS["accuracy"] else partial(metric_gain, metric=metric)
@@ -81,8 +82,7 @@ def _of_gradients(
     network: Network, parameters: Any, own: Batch, objectives: Sequence[Objective], precision: str
 ) -> tuple[Any, dict[str, Array]]:
     """The stack of gradients, and what they, the examples' weights and the examples' own gradients say."""
-    with jax.default_matmul_precision(precision):
-        logits = network.apply(parameters, own.images)
+    logits = network.apply(parameters, own.images)
     values, derivatives = cotangents(objectives, logits, own.labels)
     pulls = diagnostics.weights(derivatives, own.labels)
     # An objective of a whole batch has a gradient, but no example has a part in it that is its own.
@@ -222,7 +222,8 @@ def _of_margins(
             predicted = _predicted_cosine(few[of], [objectives[i] for i in chosen], precision)
             place = names.index(other)
             errors[chosen] = np.abs(predicted[:, chosen.index(place)] - np.asarray(cosine)[chosen, place])
-    alignment, slopes = _rise(network, parameters, own, held_out, gradients, nodes, precision)
+    with jax.default_matmul_precision(precision):
+        alignment, slopes = _rise(network, parameters, own, held_out, gradients, nodes, precision)
     inner, axis, towards = (np.asarray(one, dtype=float) for one in (*few["soft"], slopes))
     # Straight between a few nodes only: a weight with all of them would be fitted to the noise of the examples.
     coarse = np.linspace(0, nodes - 1, min(BEST_NODES, nodes)).round().astype(int)

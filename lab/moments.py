@@ -27,7 +27,7 @@ from lab.gradients import (
     outer_sum,
     through_layers,
 )
-from lab.networks import Images, Network
+from lab.networks import Images, Network, fitting_labels
 from lab.objectives import Objective
 
 
@@ -58,7 +58,8 @@ def example_moments(
     at a time: for a batch that is a whole training set. Can be jitted with `network`, `square`, `chunk` and
     `precision` static.
 
-    Raises: InputError for an objective of a whole batch, and for a chunk below 1.
+    Raises: InputError for images, labels and parameters that do not fit one another, for an objective of a whole batch,
+      and for a chunk below 1.
 
     >>> import lab
     >>> network = lab.mlp([5])
@@ -69,7 +70,8 @@ def example_moments(
     True
     """
     no_whole_batches(objectives)
-    batch, data = len(labels), (jnp.asarray(images), jnp.asarray(labels))
+    labels = fitting_labels(network.apply, parameters, images, labels)
+    batch, data = len(labels), (jnp.asarray(images), labels)
 
     def layers(images, labels, counted):
         logits, back = through_layers(network, parameters, images)

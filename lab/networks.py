@@ -159,11 +159,37 @@ def class_labels(
     >>> class_labels(network.apply, shapes, np.zeros((2, 3)), np.array([[0, 1], [1, 0]]))
     array([1, 0], dtype=int32)
     """
+    return np.asarray(fitting_labels(apply, parameters, images, labels))
+
+
+def fitting_labels(
+    apply: Callable[..., Any], parameters: Parameters, images: Images, labels: Array | np.ndarray
+) -> Int[Array, " batch"]:
+    """The same as an array of JAX, and within a compiled function, where shapes alone can be checked.
+
+    Raises: InputError as `class_labels` does, for parameters that are no real numbers, and if there are no examples.
+    """
+    check_parameters(parameters)
     try:
         logits = _logits.eval_shape(apply, parameters, images)
     except (TypeError, ValueError) as error:
         raise InputError(f"the network does not take images of shape {images.shape}: {error}") from error
-    return np.asarray(class_numbers(labels, shape=logits.shape))
+    if not len(images):
+        raise InputError("there must be at least one example; got none.")
+    return class_numbers(labels, shape=logits.shape)
+
+
+def check_parameters(parameters: Any) -> None:
+    """Raises: InputError if a parameter is no real number: no gradient moves it.
+
+    >>> check_parameters({"weight": jnp.ones(2), "size": 3})
+    Traceback (most recent call last):
+    lab.errors.InputError: the parameters of a network must be real numbers; some are int32.
+    """
+    for leaf in jax.tree.leaves(parameters):
+        kind = leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
+        if not jnp.issubdtype(kind, jnp.floating):
+            raise InputError(f"the parameters of a network must be real numbers; some are {kind}.")
 
 
 def _normal(key: PRNGKeyArray, shapes: Iterable[Sequence[int]], *, scale: float | None = None) -> Parameters:

@@ -167,7 +167,7 @@ QUANTITIES: dict[str, Quantity] = {
         "signal to noise",
         "",
         _PER,
-        "|g|^2 over the variance of single examples' gradients: 0.01 means that 100 examples are half noise.",
+        "|g|^2 over the variance of single examples' gradients: of n examples noise alone gives 1/n.",
         within=_POSITIVE,
     ),
     "certain_share": Quantity(
@@ -182,7 +182,7 @@ QUANTITIES: dict[str, Quantity] = {
         "examples",
         _PER,
         "The mini-batch at which signal and noise are equal: far below it a step is mostly chance, far above it "
-        "examples are wasted; undefined where no signal can be told from 0.",
+        "examples are wasted; undefined where the signal's estimate is not above 0.",
         within=_POSITIVE,
     ),
     "noise_scale_error": Quantity(
@@ -211,7 +211,8 @@ QUANTITIES: dict[str, Quantity] = {
         "best alignment",
         "",
         (),
-        "The same for the best weight over the soft margin: no function of it can exceed this on these examples.",
+        "The same for the best non-negative weight over the soft margin that is straight between 16 nodes; one that "
+        "follows these examples more finely can exceed it.",
         within=_COSINE,
     ),
     "gain_length": Quantity(
@@ -321,7 +322,7 @@ QUANTITIES: dict[str, Quantity] = {
         "accuracy moved",
         "share of weights",
         ("h",),
-        "Weights for which a step of h either way changes accuracy at all.",
+        "Weights for which accuracy h to one side is another than h to the other: its difference quotient is not 0.",
         within=_SHARE,
     ),
     "difference_rms": Quantity(

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
+from lab.errors import InputError
 from lab.gradients import families
 from lab.metrics import correct
-from lab.networks import Images, Network, scaled
+from lab.networks import Images, Network, fitting_labels, scaled
 from lab.objectives import Objective
 from lab.scoring import Metric
 
@@ -99,11 +100,14 @@ def accuracy_gain(
     The length is chosen on the gradient's own examples, `own` = (images, labels), where the gain is biased upwards
     for having been chosen; the gain on `held_out` is that of the same step. Errors are binomial, from the changes
     example by example; `difference` is paired with the objective at `reference`. A gradient of 0 goes nowhere and
-    gains 0. `gradients` is a stack as from `objective_gradients`. Can be jitted with `network`, `reference` and
-    `precision` static.
+    gains 0; all is NaN of one that is not finite. `gradients` is a stack as from `objective_gradients`. Can be jitted
+    with `network`, `reference` and `precision` static.
+
+    Raises: InputError for images and labels that do not fit the network, or a stack or reference that the objectives
+      do not.
     """
     lengths = jnp.asarray(lengths, jnp.result_type(*jax.tree.leaves(parameters)))
-    own, held_out = ((scaled(images), jnp.asarray(labels)) for images, labels in (own, held_out))
+    own, held_out = _fitting(network, parameters, gradients, objectives, reference, own, held_out)
     steps, slope = _steps(gradients)
 
     def follow(direction):
@@ -121,7 +125,7 @@ def accuracy_gain(
     with jax.default_matmul_precision(precision):
         length, of_own, of_held_out, reached = jax.lax.map(follow, steps)
         realised = _realised(objectives, slope, network.apply(parameters, own[0]), reached, own[1])
-    return Gain(
+    gain = Gain(
         jnp.where(slope < 0, length, 0.0),
         *_mean_and_error(of_own),
         *_mean_and_error(of_held_out),
@@ -129,6 +133,7 @@ def accuracy_gain(
         predicted=length * slope,
         realised=realised,
     )
+    return _known(gain, slope)
 
 
 def metric_gain(
@@ -152,7 +157,8 @@ def metric_gain(
     jitted. Source: Shao and Wu 1989, A general theory for jackknife variance estimation.
     """
     lengths = jnp.asarray(lengths, jnp.result_type(*jax.tree.leaves(parameters)))
-    parts = [(scaled(images), np.asarray(labels)) for images, labels in (own, held_out)]
+    own, held_out = _fitting(network, parameters, gradients, objectives, reference, own, held_out)
+    parts = [(images, np.asarray(labels)) for images, labels in (own, held_out)]
     steps, slope = _steps(gradients)
     step_lengths = np.zeros(len(objectives))
     here = [np.asarray(_logits_at(network, parameters, images, precision)) for images, _ in parts]
@@ -170,7 +176,7 @@ def metric_gain(
         for before, after, (_, labels) in zip(here, reached, parts, strict=True)
     )
     length = jnp.asarray(step_lengths, lengths.dtype)
-    return Gain(
+    gain = Gain(
         length,
         *_jackknife(of_own),
         *_jackknife(of_held_out),
@@ -180,6 +186,34 @@ def metric_gain(
             objectives, slope, jnp.asarray(here[0]), jnp.asarray(np.stack(reached[0])), jnp.asarray(own[1])
         ),
     )
+    return _known(gain, slope)
+
+
+def _fitting(
+    network: Network,
+    parameters: Any,
+    gradients: Any,
+    objectives: Sequence[Objective],
+    reference: int,
+    own: tuple[Images, Int[Array | np.ndarray, " batch"]],
+    held_out: Others,
+) -> list[tuple[Array, Array]]:
+    """Both sets as they are computed with. Raises: InputError where they, the stack or the reference do not fit."""
+    stacked = {len(leaf) for leaf in jax.tree.leaves(gradients)}
+    if stacked != {len(objectives)} or not 0 <= reference < len(objectives):
+        raise InputError(
+            f"there must be a gradient for each of {len(objectives)} objectives, the reference one of them; got stacks "
+            f"of {', '.join(map(str, sorted(stacked)))} and the reference {reference}."
+        )
+    return [
+        (scaled(images), fitting_labels(network.apply, parameters, images, labels))
+        for images, labels in (own, held_out)
+    ]
+
+
+def _known(gain: Gain, slope: Float[Array, " objectives"]) -> Gain:
+    """The gain, all of it NaN for a gradient that is not finite: where it points cannot be said."""
+    return Gain(*(jnp.where(jnp.isnan(slope), jnp.nan, part) for part in gain))
 
 
 @partial(jax.jit, static_argnames=("network", "precision"))
@@ -210,14 +244,17 @@ def _changes(
     groups = min(GROUPS, len(labels))
     # By chance, not in turn: labels may come in turn as well, and a group would be all there is of a class.
     number = np.random.default_rng(0).permutation(len(labels)) % groups
-    kept = [np.ones(len(labels), dtype=bool), *(number != group for group in range(groups))]
+    kept = [np.ones(len(labels), dtype=bool)]
+    kept += [number != group for group in range(groups)] if groups > 1 else []  # without the only one nobody is left
     values = np.stack([metric(logits[:, of], labels[of]) for of in kept])
     return values[:, 1:] - values[:, :1]
 
 
 def _jackknife(changes: Float[np.ndarray, "subsets objectives"]) -> tuple[Array, Array]:
-    """The change of all examples, and its standard error from those without a group each."""
+    """The change of all examples, and its standard error from those without a group each; NaN if there is but one."""
     whole, without = changes[0], changes[1:]
+    if not len(without):
+        return jnp.asarray(whole), jnp.full(whole.shape, jnp.nan)
     spread = np.sum((without - without.mean(axis=0)) ** 2, axis=0)
     return jnp.asarray(whole), jnp.asarray(np.sqrt((len(without) - 1) / len(without) * spread))
 

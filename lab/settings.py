@@ -370,8 +370,9 @@ class StudySettings:
     """the folder of a run of this experiment that was stopped, to go on with; it needs no other option"""
 
     def __post_init__(self) -> None:
-        _at_least("seeds", self.seeds, 1)
-        _at_least("seed", self.seed, 0)
+        for one in fields(self):  # an experiment's own numbers (images, steps) among them
+            if one.type is int:
+                _at_least(one.name, getattr(self, one.name), 0 if one.name == "seed" else 1)
 
     @property
     def seed_range(self) -> range:

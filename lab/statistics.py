@@ -52,7 +52,7 @@ def mean_interval(
     does so in part by luck, and its mean is too high; the interval, of level 1 - (1 - level) / among, is so much wider
     that all ten hold their truths together with probability `level`, and so does the one chosen (Bonferroni).
 
-    Raises: InputError if `among` is less than 1.
+    Raises: InputError if `among` is less than 1 or `level` not between 0 and 1.
     Source: Student, 1908, The probable error of a mean; Dunn, 1961, Multiple comparisons among means.
 
     >>> mean_interval(np.array([1.0, 2.0, 3.0])).text(3)
@@ -62,6 +62,7 @@ def mean_interval(
     """
     from scipy.special import stdtrit
 
+    _check_level(level)
     if among < 1:
         raise InputError(f"an interval is of one of `among` alternatives, at least 1; got {among}. Were there none?")
     finite = np.asarray(values, dtype=float)[np.isfinite(values)]
@@ -95,6 +96,7 @@ def bootstrap_interval(
     >>> bootstrap_interval(np.array([1.0, 2.0, 3.0, 4.0, 5.0]), np.mean).text(1)
     '3.0 [1.8, 4.2]'
     """
+    _check_level(level)
     strata = [kept for row in np.atleast_2d(values).astype(float) if len(kept := row[np.isfinite(row)])]
     if not strata:
         return Interval(np.nan, np.nan, np.nan, 0)
@@ -222,19 +224,26 @@ def holm(p_values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     >>> holm(np.array([0.01, 0.04, 0.03, np.nan])).tolist()
     [0.03, 0.06, 0.06, nan]
     """
+    p_values = np.asarray(p_values, dtype=float)
     made = np.flatnonzero(~np.isnan(p_values))
     if np.any((p_values[made] < 0) | (p_values[made] > 1)):
         raise InputError(f"p-values must lie in [0, 1]; got {p_values.tolist()}. Are they test statistics?")
     rising = made[np.argsort(p_values[made], kind="stable")]
-    adjusted = np.array(p_values, dtype=float)
+    adjusted = p_values.copy()
     adjusted[rising] = np.minimum(np.maximum.accumulate(np.arange(len(rising), 0, -1) * p_values[rising]), 1)
     return adjusted
 
 
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise InputError(f"the level of an interval must be between 0 and 1, as 0.95; got {level}.")
+
+
 def _differences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a - b where both are finite."""
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     finite = np.isfinite(a) & np.isfinite(b)
-    return a[finite].astype(float) - b[finite]
+    return a[finite] - b[finite]
 
 
 def _middle_mean(values: np.ndarray, /, *, axis: int) -> np.ndarray | np.floating:

@@ -2,7 +2,7 @@
 
 Every objective is trained at every learning rate of one grid, by every optimiser, from the same starts on the same
 mini-batches. Its own rate and optimiser are chosen by what the networks come to on validation images, in accuracy or
-another metric; only then are test images looked at.
+another metric; what they come to on test images has no say in it, and is reported of the chosen ones alone.
 """
 
 from collections import Counter
@@ -47,16 +47,22 @@ def swept_objectives(settings: SweepSettings) -> list[Objective]:
 
     One that names its temperature, as in expected_error:temperature=3, is taken at that alone.
 
-    Raises: InputError for a name, parameter or value that does not exist.
+    Raises: InputError for a name, parameter or value that does not exist, and for temperatures that none has a use for.
     """
-    found = []
+    found, temperatures = [], settings.temperature_values
+    swept = [text for text in settings.objectives if "temperature" in objective(text).parameters]
+    swept = [text for text in swept if temperatures and "temperature=" not in text]
+    if temperatures and not swept:
+        raise InputError(
+            f"--temperatures is for objectives that have a temperature and name none; none of "
+            f"{', '.join(settings.objectives)} is one. Leave it out."
+        )
     for text in settings.objectives:
         one = objective(text)
-        if "temperature" in one.parameters and "temperature=" not in text and settings.temperature_values:
+        if text in swept:
             parameters = dict(one.parameters)
             found += [
-                one.definition.make(**(parameters | {"temperature": temperature}))
-                for temperature in settings.temperature_values
+                one.definition.make(**(parameters | {"temperature": temperature})) for temperature in temperatures
             ]
         else:
             found.append(one)
@@ -68,7 +74,7 @@ def sweep(
     data: Dataset,
     run: Run | None = None,
     *,
-    progress: Callable[[int, str], object] = lambda steps, what: None,
+    progress: Callable[..., object] = lambda steps, what, more=0: None,
     say: Callable[[str], object] = lambda text: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> "xarray.Dataset":
@@ -82,7 +88,8 @@ def sweep(
     objective of which all cells have diverged is not in the results; their attribute `lost` names it.
 
     With a `run`, every family's rows are written to metrics.jsonl as it is done; what is there already is not done
-    again. `progress(steps, what)` counts the steps of the grid and, as it is widened, more.
+    again. `progress(steps, what)` counts steps as they are done, and `progress(0, what, more)` says that so many are
+    to come: those of the grid and, as it is widened, more.
 
     Raises: InputError before anything is trained if settings and data do not fit; Stopped once `stop()` is true;
       FloatingPointError if the reference diverges at every learning rate.
@@ -95,14 +102,22 @@ def sweep(
     wanted = [Cell(str(one), by, rate) for one in contest.objectives for by in settings.optimisers for rate in grid]
     while wanted:
         done = _scores(rows, contest.metric.name)
-        for family in contest.families([cell for cell in wanted if cell not in done]):
+        families = contest.families([cell for cell in wanted if cell not in done])
+        progress(0, "tuning", sum(map(len, families)) * settings.seeds * contest.stages[-1])
+        for family in families:
             found = contest.train(family)
             rows += found
             if run:
                 run.add_metrics(found)
-        wanted = _beyond_the_edges(_scores(rows, contest.metric.name), grid, settings.widenings)
+        scores = _scores(rows, contest.metric.name)
+        wanted = _beyond_the_edges(scores, grid, settings.widenings)
         for cell in wanted:
-            say(f"{cell.objective}: best at the edge of the learning rates; {cell.learning_rate:.3g} is tried as well.")
+            how = (
+                "best at the edge of the learning rates"
+                if scores[_best(scores, objective=cell.objective)] >= 0
+                else ("diverged at every learning rate")
+            )
+            say(f"{cell.objective}: {how}; {cell.learning_rate:.3g} is tried as well.")
     return _labelled(settings, data, contest, rows)
 
 
@@ -113,7 +128,7 @@ class _Contest:
         self,
         settings: SweepSettings,
         data: Dataset,
-        progress: Callable[[int, str], object],
+        progress: Callable[..., object],
         stop: Callable[[], bool],
     ):
         examples = len(data.train)
@@ -160,7 +175,7 @@ class _Contest:
         """
         objectives = [self.by_name[cell.objective] for cell in cells]
         networks = len(cells) * len(self.seeds)
-        what = f"{objectives[0].name}, {networks} networks"
+        said = what = f"{objectives[0].name}, {networks} networks"
         states = train_together(
             self.network,
             objectives,
@@ -171,7 +186,7 @@ class _Contest:
             stages=self.stages,
             batch_size=self.settings.batch_size,
             order=ORDERS[self.settings.order],
-            progress=lambda steps: self.progress(steps * networks, what),
+            progress=lambda steps: self.progress(steps * networks, said),
             stop=self.stop,
         )
         # By metrics alone: families then share the program that measures them.
@@ -198,6 +213,8 @@ class _Contest:
                     for part, name in [*kept, ("validation", "dead_classes")]:
                         row[f"{part}/{name}"] = float(found[part][name][s, v])
                     rows.append(row)
+            best = np.nan_to_num(found["validation"][self.metric.name]).mean(axis=0).max()
+            said = f"{what}, validation {self.metric.name} {best:.4f} at best"
         return rows
 
 
@@ -226,7 +243,8 @@ def _beyond_the_edges(scores: dict[Cell, float], grid: Sequence[float], widening
         best = _best(scores, objective=name)
         tried = sorted(cell.learning_rate for cell in scores if cell[:2] == best[:2])
         beyond = {tried[0]: tried[0] / ratio, tried[-1]: tried[-1] * ratio}.get(best.learning_rate)
-        if beyond and len(tried) < len(grid) + widenings:
+        widened = sum(cell.objective == name and cell.learning_rate not in grid for cell in scores)
+        if beyond and widened < widenings:
             further.append(best._replace(learning_rate=float(f"{beyond:.4g}")))
     return further
 

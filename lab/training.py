@@ -220,7 +220,7 @@ def train_together(
     differ in numbers alone. A seed's variants start alike and see the same mini-batches; a network is the one that
     `train` would make of the same key (to rounding). `start` is an earlier state of the same training, to go on from
     to the later stages: what follows is the same, bit by bit. `stop()` is asked after every chunk; once it is true the
-    state is yielded, at whatever step it is, and is the last.
+    state is yielded, at whatever step it is, and is the last. Once true it has to stay so.
 
     A state that is not finite for all networks is yielded at once, whatever its step: `finite` says which it is, and
     who asks for the next state goes on with the others.
@@ -307,13 +307,16 @@ def train_together(
             step += count
             progress(count)
             died, alive = (alive & ~finite).any(), alive & finite
-            if step < stage and (died or stop()):
+            stopped = stop()
+            if step < stage and (died or stopped):
                 yield state()
-                if stop():
+                if stopped:
                     return
+        # Asked before the state is given away, not after: whoever has it must not be told to stop when it is the last.
+        stopped = stop()
         yield state()
         seen = [[], []]
-        if stop():
+        if stopped:
             return
 
 

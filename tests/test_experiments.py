@@ -283,6 +283,42 @@ def test_titles_of_the_long_sweep_tell_objectives_apart():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        (label_noise.Settings, {"data": lab.DataSettings(label_noise=0.2)}, "makes labels wrong itself"),
+        (label_noise.Settings, {"data": lab.DataSettings(subset=200)}, "takes --images of the training images"),
+        (label_noise.Settings, {"steps": 9}, "--steps must be at least 10"),
+        (label_noise.Settings, {"images": 0}, "--images must be at least 1; got 0"),
+        (what_a_loss_looks_at.Settings, {"examples": 0}, "--examples must be at least 1; got 0"),
+    ],
+)
+def test_what_an_experiment_cannot_do_is_refused_at_once(kind, options, message):
+    with pytest.raises(lab.InputError, match=message):
+        kind(**options)
+
+
+def test_too_few_images_for_any_size_are_said_before_anything_is_learnt(small):
+    few = replace(small, train=replace(small.train, images=small.train.images[:60], labels=small.train.labels[:60]))
+    with pytest.raises(lab.InputError, match="data_driven needs 100 training images at least; got 60"):
+        data_driven.steps(data_driven.Settings(), few)
+
+
+def test_an_objective_named_twice_is_looked_at_once():
+    settings = what_a_loss_looks_at.Settings(objective=("gce:q=0.7", "gce:q=0.5", "cross_entropy"))
+    titles = [one.title for one in settings.objectives]
+    assert len(set(titles)) == len(titles) == len(what_a_loss_looks_at.Settings().objectives) + 1
+
+
+def test_rates_at_the_edge_are_named():
+    rates = [[0.01, 0.1], [10.0, 0.3]]
+    found = xarray.Dataset(
+        {"rate": (("objective", "noise"), rates)}, coords={"objective": ["a", "b"], "noise": [0.0, 0.4]}
+    )
+    assert label_noise.at_the_edge(found) == " At the edge of the learning rates tried: a at 0 %, b at 0 %."
+    assert label_noise.at_the_edge(found.isel(noise=[1])) == ""
+
+
 def test_the_published_recipe_runs_and_stands_beside_its_table(small, monkeypatch):
     monkeypatch.setattr(label_noise, "OBJECTIVES", ("gce",))
     settings = label_noise.Settings(full=True, seeds=1)

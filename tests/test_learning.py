@@ -91,6 +91,30 @@ class TestStopping:
             assert without_time(again.metrics()) == without_time(whole.metrics())
             assert_same(resumed, networks)
 
+    def test_stopped_while_it_writes_it_can_go_on(self, tmp_path):
+        """Ctrl-C that comes between any two questions whether to stop; in the last chunk all is done anyway."""
+        given, asked = settings(), []
+
+        def stop():
+            asked.append(len(asked))
+            return len(asked) > limit
+
+        limit = np.inf
+        results, networks = learnt(given, stop=stop)
+        times, taken_up = len(asked), 0
+        for limit in range(times):  # noqa: B007 (stop reads it)
+            asked = []
+            try:
+                with lab.lasting_run(tmp_path, "train", given, {}) as run:
+                    found, resumed = learnt(given, run, stop=stop)
+            except Stopped:
+                taken_up += 1
+                with lab.resumed_run(run.path, "train", given) as again:
+                    found, resumed = learnt(given, again)
+            assert found.identical(results)
+            assert_same(resumed, networks)
+        assert taken_up > times / 2
+
     def test_what_is_annealed_and_handed_over_goes_on_as_well(self, tmp_path):
         given = settings(objective="expected_error", anneal_to=0.1, hand_over="170:gce:q=0.5", optimiser="momentum")
         results, networks = learnt(given)
@@ -255,6 +279,7 @@ class TestMistakes:
             ({"objective": "brier", "anneal_to": 0.1}, "temperature"),
             ({"objective": "brier", "margin_quantile": 0.1}, "no temperature"),
             ({"hand_over": "10:breir"}, "Did you mean 'brier'"),
+            ({"hand_over": "240:brier"}, "--hand-over must be at a step below 240, the steps of training; got 240"),
             ({"training": lab.TrainingSettings(batch_size=1201)}, "batch size must be 1..1200"),
         ],
     )

@@ -174,12 +174,30 @@ def test_the_grid_is_made_wider_on_the_side_of_the_best():
     further = {"high": high | {100.0: 0.5}, "low": low | {0.01: 0.1}, "inside": inside}
     assert _beyond_the_edges(scores(**further), grid, 2) == [Cell("high", "sgd", 1000.0)]
     assert _beyond_the_edges(scores(**further), grid, 1) == []
+    other = {Cell("high", "adam", rate): 0.6 if rate == 10.0 else 0.1 for rate in grid}
+    assert _beyond_the_edges(scores(high=further["high"]) | other, grid, 1) == []  # sgd has had what there was
+
+
+def test_where_nothing_was_best_it_is_said(data):
+    said = []
+    options = {"objective": ("gce",), "reference": "gce", "learning_rates": "1e28,1e30"}
+    with pytest.raises(FloatingPointError):
+        lab.sweep(settings(**options, widenings=1), data, say=said.append)
+    assert said == ["gce: diverged at every learning rate; 1e+26 is tried as well."]
 
 
 def test_a_sweep_goes_beyond_its_grid_and_says_so(data):
-    said = []
+    """And counts the steps that are to come, as they are known, with those that are done."""
+    said, done, to_come = [], 0, 0
+
+    def progress(steps, what, more=0):
+        nonlocal done, to_come
+        done, to_come = done + steps, to_come + more
+        assert done <= to_come
+
     options = {"objective": ("squared_error",), "reference": "squared_error", "learning_rates": "0.01,0.1"}
-    found = lab.sweep(settings(**options, widenings=2), data, say=said.append)
+    found = lab.sweep(settings(**options, widenings=2), data, say=said.append, progress=progress)
+    assert done == to_come == 4 * 2 * 20  # rates, seeds, steps
     assert found["learning_rate"].values.tolist() == pytest.approx([0.01, 0.1, 1.0, 10.0])
     assert found["widened"].values.tolist() == [2]
     assert said == [
@@ -218,9 +236,9 @@ def test_a_sweep_that_was_stopped_comes_to_the_same_end(swept, data, tmp_path):
     """Stopped while its second family trains; what the first has written is not done again."""
     chosen, families = settings(temperatures="0.5,1"), []
 
-    def progress(steps, what):
-        if what not in families:
-            families.append(what)
+    def progress(steps, what, more=0):
+        if steps and (family := what.split(",")[0]) not in families:
+            families.append(family)
 
     with pytest.raises(Stopped) as stopped:
         with lab.lasting_run(tmp_path, "sweep", chosen, {}) as run:
@@ -259,6 +277,10 @@ def test_wrong_settings_are_refused_when_made(options, message):
     [
         ({"objective": ("gec",)}, "Did you mean 'gce'"),
         ({"reference": "cross"}, "unknown objective 'cross'"),
+        (
+            {"objective": ("gce", "expected_error:temperature=2"), "temperatures": "1"},
+            "none of gce, expected_error:temperature=2 is one. Leave it out",
+        ),
         ({"batch_size": 1001}, "batch size must be 1..1000"),
         ({"network": "mlp:x"}, "--network needs whole numbers"),
         ({"seeds": 10**8}, "100000000 networks do not fit into memory together; [0-9]+ do"),
@@ -266,7 +288,7 @@ def test_wrong_settings_are_refused_when_made(options, message):
 )
 def test_what_does_not_fit_is_refused_before_anything_is_trained(data, options, message):
     with pytest.raises(lab.InputError, match=message):
-        lab.sweep(settings(**options), data, progress=lambda steps, what: pytest.fail("something was trained"))
+        lab.sweep(settings(**options), data, progress=lambda steps, what, more=0: pytest.fail("something was trained"))
 
 
 def test_a_sweep_has_a_page(swept, tmp_path):
