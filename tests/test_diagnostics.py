@@ -184,3 +184,35 @@ def test_a_cold_gradient_that_is_dead_is_said_to_be():
     _, cotangents = lab.cotangents([lab.objective("expected_error", temperature=0.01)], logits, labels)
     assert diagnostics.dead_share(cotangents)[0] == 1
     assert diagnostics.is_dead(jnp.zeros(1), jnp.array(1.0))[0]
+
+
+@pytest.mark.parametrize("shorter", [1e-2, 1e-4, 1e-6])
+def test_a_short_gradient_lies_in_its_own_span(shorter):
+    """However much shorter than the other of the span: what is explained is a matter of directions."""
+    first, second, third = np.eye(3)
+    stack = np.stack([first, shorter * (0.6 * first + 0.8 * second), 0.6 * second + 0.8 * third])
+    found = diagnostics.explained_share(jnp.asarray(stack @ stack.T, jnp.float32), by=[0, 1])
+    np.testing.assert_allclose(found, [1, 1, 0.36], atol=1e-5)
+
+
+def test_participation_of_tiny_weights_is_that_of_large_ones():
+    """Their fourth powers are below what float32 can hold."""
+    weights = jnp.array([[1.0, -2.0, 0.5]])
+    large, tiny = (diagnostics.participation_ratio(weights * scale) for scale in (1.0, 1e-25))
+    np.testing.assert_allclose(tiny, large, rtol=1e-6)
+    assert diagnostics.participation_ratio(jnp.zeros((1, 3)))[0] == 0
+
+
+def test_what_holds_no_parameters_is_no_layer():
+    """As in networks of other libraries, whose activations are parts of the pytree."""
+    weight = jnp.array([[3.0, 4.0]])
+    for parts in ([{"w": weight}, (), {"w": 2 * weight}], {"a": weight, "act": None, "b": 2 * weight}):
+        np.testing.assert_allclose(diagnostics.layer_norms(parts), [[5.0, 10.0]])
+
+
+def test_of_one_example_no_noise_can_be_told():
+    one = jnp.array([[3.7]])
+    assert jnp.isnan(diagnostics.signal_to_noise(one, one[0] - 1e-3)).all()
+    assert jnp.isnan(diagnostics.certain_share({"w": jnp.array([[1.0]])}, {"w": jnp.array([[1.0001]])}, 1)).all()
+    scale, _ = diagnostics.noise_scale(jnp.full((1, 5), 0.3), jnp.full((1, 5), 0.3 + 1e-7))
+    assert scale[0] == 0  # examples that do not differ, but for rounding

@@ -426,3 +426,16 @@ def test_cosine_of_any_length():
 def test_what_cannot_be_is_refused(call, message):
     with pytest.raises(lab.InputError, match=message):
         call(jax.random.key(0))
+
+
+def test_single_weights_are_those_there_are_and_real_numbers():
+    parameters, steps = {"w": jnp.array([3.0, 1.0])}, jnp.array([0.5])
+    for outside in (-1, 2):
+        with pytest.raises(lab.InputError, match=f"positions must be 0..1, of one weight each; got .{outside}"):
+            lab.finite_differences(lambda theta: jnp.sum(theta["w"]), parameters, np.array([outside]), steps)
+    whole = {"w": jnp.array(2.0), "n": jnp.array(3)}
+    with pytest.raises(lab.InputError, match="must be real numbers; some are int32"):
+        lab.finite_differences(lambda theta: theta["w"] * theta["n"], whole, np.array([0]), steps)
+    with pytest.raises(lab.InputError, match="must be real numbers; some are int32"):
+        key = jax.random.key(0)
+        lab.evolution_strategies(lambda theta: theta["w"] * theta["n"], whole, key=key, sigma=0.1, pairs=2)

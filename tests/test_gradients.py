@@ -49,6 +49,35 @@ def test_all_at_once_equals_one_by_one(network, batch):
         np.testing.assert_allclose(together.values[i], value, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("chunk", [None, 3])
+@pytest.mark.parametrize("measure", [lab.objective_gradients, lab.example_moments])
+def test_labels_that_do_not_fit_are_refused_in_chunks_as_in_one(measure, chunk):
+    net = lab.mlp([5], pixels=6, classes=3)
+    theta, labels = net.init(jax.random.key(0)), np.int64([0, 1, 2, 7, 0, 1, 2, 0])
+    with pytest.raises(lab.InputError, match=r"must be 0\.\.2 for logits of shape \(8, 3\); got 7 at position 3"):
+        measure(net, theta, np.zeros((8, 6)), labels, [lab.objective("brier")], chunk=chunk)
+
+
+def test_no_examples_and_parameters_that_have_no_gradient_are_refused():
+    net, loss = lab.mlp([5], pixels=6, classes=3), [lab.objective("brier")]
+    theta = net.init(jax.random.key(0))
+    with pytest.raises(lab.InputError, match="at least one example; got none"):
+        lab.objective_gradients(net, theta, np.zeros((0, 6)), np.zeros(0, int), loss)
+    whole = lab.Network("whole", net.init, lambda theta, images: images[:, :3] * theta["times"])
+    with pytest.raises(lab.InputError, match="must be real numbers; some are int32"):
+        lab.objective_gradients(whole, {"times": jnp.array(2)}, np.zeros((2, 6)), np.array([0, 1]), loss)
+
+
+def test_gradients_have_the_precision_of_the_parameters():
+    net, loss = lab.mlp([5], pixels=6, classes=3), [lab.objective("cross_entropy")]
+    theta, labels = net.init(jax.random.key(0)), np.arange(8) % 3
+    images = np.random.default_rng(0).random((8, 6)).astype(np.float16)
+    half, full = (lab.objective_gradients(net, theta, one, labels, loss) for one in (images, np.float32(images)))
+    for one, other in zip(jax.tree.leaves(half.gradients), jax.tree.leaves(full.gradients), strict=True):
+        assert one.dtype == jnp.float32
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-8)
+
+
 @pytest.mark.parametrize("tapped", [True, False])
 @pytest.mark.parametrize(
     "measured",

@@ -1,6 +1,7 @@
 """Rays: gains of accuracy against plain loops, and the best weight against its conditions."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -201,3 +202,42 @@ def test_the_best_weight_is_the_best():
     )
     assert predicted(weight) >= -found.fun - 1e-6
     assert not best_weight(np.eye(3), -np.ones(3)).any()  # nothing points there
+
+
+JUDGES = {"accuracy": accuracy_gain, "metric": partial(metric_gain, metric=lab.metric("macro_f1", classes=10))}
+
+
+@pytest.mark.parametrize("judge", JUDGES)
+class TestWhatDoesNotFit:
+    def test_a_gradient_that_is_not_finite_gains_nothing_that_can_be_said(self, measured, judge):
+        network, parameters, gradients, own, held_out, _ = measured
+        broken = jax.tree.map(lambda leaf: leaf.at[1].set(jnp.nan), gradients)
+        found = JUDGES[judge](network, parameters, broken, OBJECTIVES, own, held_out, lengths=LENGTHS)
+        whole = JUDGES[judge](network, parameters, gradients, OBJECTIVES, own, held_out, lengths=LENGTHS)
+        for part, expected in zip(found, whole, strict=True):
+            assert np.isnan(part[1])
+            np.testing.assert_array_equal(np.delete(part, 1), np.delete(expected, 1))
+
+    @pytest.mark.parametrize("reference", [-1, 3])
+    def test_a_reference_is_one_of_the_objectives(self, measured, judge, reference):
+        network, parameters, gradients, own, held_out, _ = measured
+        with pytest.raises(lab.InputError, match=f"each of 3 objectives.*the reference {reference}"):
+            JUDGES[judge](network, parameters, gradients, OBJECTIVES, own, held_out, reference=reference)
+
+    def test_there_is_a_gradient_for_each_objective(self, measured, judge):
+        network, parameters, gradients, own, held_out, _ = measured
+        with pytest.raises(lab.InputError, match="each of 2 objectives.*got stacks of 3"):
+            JUDGES[judge](network, parameters, gradients, OBJECTIVES[:2], own, held_out)
+
+    def test_labels_are_those_of_the_network(self, measured, judge):
+        network, parameters, gradients, own, held_out, _ = measured
+        with pytest.raises(lab.InputError, match="must be 0..9 .*; got 10 at position 0"):
+            others = held_out[0], np.asarray(held_out[1]).copy()
+            others[1][0] = 10
+            JUDGES[judge](network, parameters, gradients, OBJECTIVES, own, others)
+
+    def test_a_single_example_has_no_error(self, measured, judge):
+        network, parameters, gradients, own, held_out, _ = measured
+        one = held_out[0][:1], held_out[1][:1]
+        found = JUDGES[judge](network, parameters, gradients, OBJECTIVES, own, one, lengths=LENGTHS)
+        assert np.isfinite(found.held_out).all() and np.isnan(found.held_out_error).all()

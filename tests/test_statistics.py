@@ -273,3 +273,10 @@ class TestHolm:
     def test_what_is_no_p_value(self, wrong):
         with pytest.raises(InputError, match=r"must lie in \[0, 1\]; got"):
             holm(np.array([0.1, wrong, NAN]))
+
+
+@pytest.mark.parametrize("interval", [mean_interval, median_interval])
+@pytest.mark.parametrize("level", [95.0, 0.0, 1.0])
+def test_a_level_is_a_share(interval, level):
+    with pytest.raises(InputError, match=f"between 0 and 1, as 0.95; got {level}"):
+        interval(np.arange(5.0), level=level)

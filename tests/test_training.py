@@ -248,6 +248,12 @@ for wrong in (
     lambda: lab.evaluate(net.apply, "brier", start, images, labels),
     lambda: lab.objective_gradients(net, start, images, labels, ["brier"]),
     lambda: lab.objective(None),
+    lambda: lab.objective_gradients(net, start, images, labels[:5], [loss], chunk=2),
+    lambda: lab.example_moments(net, start, images, np.tile(labels, 2), [loss], chunk=2),
+    lambda: lab.objective_gradients(net, start, images, np.full((6, 3), 0.5), [loss], chunk=2),
+    lambda: lab.holm([0.01, 0.04]).tolist(),
+    lambda: lab.paired_difference([1, 2, 4], [0, 2, 2]).text(),
+    lambda: lab.line(lambda theta: theta**2, np.float32(1), np.float32(2), [0, 1]).tolist(),
 ):
     try:
         print(wrong())
@@ -262,6 +268,13 @@ for wrong in (
             f"{form} uint8 of shape (6, 1, 4).",
             *[made] * 3,
             "an objective is named by a text, as in 'gce:q=0.5'; got None.",
+            "labels must be integers of shape (6,) or one-hot rows of shape (6, 3); got int64 of shape (5,).",
+            "labels must be integers of shape (6,) or one-hot rows of shape (6, 3); got int64 of shape (12,).",
+            "one-hot labels must hold a single 1 in each row; row 0 is [0.5, 0.5, 0.5]. "
+            "Soft labels are not supported: give class numbers or one-hot rows.",
+            "[0.02, 0.04]",
+            "1.00 [-1.48, 3.48]",
+            "[1.0, 9.0]",
         ], done.stderr
 
 
