@@ -121,7 +121,7 @@ def margins(results: "xarray.Dataset") -> alt.FacetChart:
         series.margin_edges(results),
         series.margin_domain(results),
         legend.keys(results),
-        [str(title) for title in legend.in_table(results)["title"].values],
+        legend.titles(legend.in_table(results)),
         legend.stage_titles(results),
     )
     note = (
@@ -175,7 +175,7 @@ def temperatures(results: "xarray.Dataset") -> alt.VConcatChart:
 def gains(results: "xarray.Dataset") -> alt.FacetChart:
     """Whose gradient raises the metric: points gained by the best step along each, by stage."""
     table, metric = legend.in_table(results), metric_of(results)
-    panel = charts.gains(legend.keys(results), [str(title) for title in table["title"].values], metric)
+    panel = charts.gains(legend.keys(results), legend.titles(table), metric)
     note = (
         f"Dots: points of {metric} that a step along the gradient gains on "
         f"{results.attrs['held_out_examples']:,} held-out images, its length chosen on the gradient's own; ticks: on "
@@ -196,7 +196,7 @@ def gains(results: "xarray.Dataset") -> alt.FacetChart:
 def details(results: "xarray.Dataset") -> alt.FacetChart:
     """Every other diagnostic of every objective of the table, by stage, and how to read each."""
     table = legend.in_table(results)
-    panel = grids.details([str(title) for title in table["title"].values], [one.heading for one in COLUMNS])
+    panel = grids.details(legend.titles(table), [one.heading for one in COLUMNS])
     readings = " ".join(f"{one.heading}: {one.explained(metric_of(results))}" for one in COLUMNS)
     note = f"The darker, the higher in its column. {readings}"
     chart = _by_stage(panel, results, width=46 * len(COLUMNS), height=19 * table.sizes["objective"], columns=1)
@@ -272,7 +272,7 @@ def portrait(results: "xarray.Dataset") -> alt.HConcatChart:
     """Value, weight and relative weight of one objective over the margin, beside its relatives."""
     rows = series.portrait_rows(results)
     panels = [
-        curves.portrait(quantity, legend.keys(results), series.portrait_top(rows, quantity)).properties(
+        curves.portrait(quantity, legend.titles(results), series.portrait_top(rows, quantity)).properties(
             width=260, height=220
         )
         for quantity in curves.PORTRAIT

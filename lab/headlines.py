@@ -45,7 +45,7 @@ def differences(results: "xarray.Dataset") -> str:
 def cosines(results: "xarray.Dataset") -> str:
     """Which objective's gradient is furthest from cross entropy's at the last stage, and whether it is far."""
     last = legend.in_table(results).isel(stage=-1)
-    titles = [str(title) for title in last["title"].values]
+    titles = legend.titles(last)
     of_loss = last["cosine"].sel(other="cross_entropy").transpose("objective", "seed").values
     found = [interval(results, "cosine", one, among=max(len(of_loss) - 1, 1)) for one in of_loss]
     others = [(one, title) for one, title in zip(found, titles, strict=True) if one.n and title != "cross_entropy"]

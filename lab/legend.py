@@ -37,6 +37,11 @@ def keys(results: "xarray.Dataset") -> list[str]:
     ]
 
 
+def titles(results: "xarray.Dataset") -> list[str]:
+    """The objectives as they stand in tables and pictures, each under a title of its own."""
+    return [str(title) for title in results["title"].values]
+
+
 def in_table(results: "xarray.Dataset") -> "xarray.Dataset":
     """The objectives that the table shows, along both axes of the cosines."""
     chosen = results["in_table"].values

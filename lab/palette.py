@@ -4,7 +4,8 @@ Ink is `currentColor`: a chart takes the colour of the text around it, light or 
 is none.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -15,6 +16,7 @@ FONT = "Helvetica Neue, Arial, Liberation Sans, sans-serif"
 # Okabe & Ito's colours, their yellow left out (too faint on white), and Tol's muted ones; losses cool, smoothed
 # accuracies warm, hinges green. What shares a colour or comes close in it differs in dash.
 SOLID, DASHED, DOTTED, MIXED = [1, 0], [6, 3], [2, 2], [8, 2, 2, 2]
+DASHES = (SOLID, DASHED, DOTTED, MIXED, [12, 4], [1, 4])
 KNOWN = {
     "zero_one": (INK, SOLID),
     "cross_entropy": ("#0072B2", SOLID),
@@ -70,15 +72,37 @@ WHOLE: dict[str, Any] = {
 
 
 def styles(keys: Sequence[str]) -> dict[str, tuple[str, list[int]]]:
-    """A colour and a dash for every key, each key once: the known ones their own, others in turn.
+    """A colour and a dash for every key, no two alike: the known ones their own, others in turn.
+
+    A key is an objective's name, its title or what `lab.objective` reads. Of several with one name the plain one, or
+    else the first, has the look that the name has in every picture, and the others its colour in another dash.
 
     >>> styles(["cross_entropy", "mine"])["mine"]
     ('#A6761D', [1, 0])
+    >>> styles(["ramp T=1", "ramp T=2"])["ramp T=2"]
+    ('#AA4499', [1, 0])
     """
-    strange = [key for key in dict.fromkeys(keys) if key not in KNOWN]
-    return {
-        key: KNOWN[key] if key in KNOWN else FURTHER[strange.index(key) % len(FURTHER)] for key in dict.fromkeys(keys)
-    }
+    names = {key: re.split("[ :]", key)[0] for key in keys}
+    strange = [name for name in dict.fromkeys(names.values()) if name not in KNOWN]
+    own = KNOWN | {name: FURTHER[i % len(FURTHER)] for i, name in enumerate(strange)}
+    first = {name: name if name in names else key for key, name in reversed(names.items())}
+    in_turn = sorted(names, key=lambda key: (first[names[key]] != key, names[key] not in KNOWN))
+    found = apart({key: own[names[key]] for key in in_turn})
+    return {key: found[key] for key in names}
+
+
+def apart(wanted: Mapping[str, tuple[str, list[int]]]) -> dict[str, tuple[str, list[int]]]:
+    """For every key the look it wants; if an earlier one has that, its colour in a dash that is free, or any free look.
+
+    >>> apart({"a": ("#AA4499", SOLID), "b": ("#AA4499", SOLID)})["b"]
+    ('#AA4499', [6, 3])
+    """
+    found = {}
+    for key, (colour, dash) in wanted.items():
+        looks = [(colour, one) for one in (dash, *DASHES)]
+        looks += [(other, one) for one in DASHES for other, _ in (*FURTHER, *KNOWN.values())]
+        found[key] = next((look for look in looks if look not in found.values()), (colour, dash))
+    return found
 
 
 def look() -> dict[str, Any]:

@@ -6,6 +6,7 @@ that results carry their own pictures (`declare`, `declared`): everything can be
 
 import json
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from lab.charts import data, layered
 from lab.legend import rounded
-from lab.palette import DASHED, DOTTED, INK, KNOWN, MIXED, SOLID, styles
+from lab.palette import INK, KNOWN, SOLID, apart, styles
 from lab.series import Rows, interval_of
 
 if TYPE_CHECKING:
@@ -155,24 +156,13 @@ _PLAIN = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#66
 
 
 def colours(keys: Sequence[str]) -> dict[str, tuple[str, list[int]]]:
-    """Colour and dash of every line: an objective its own, whatever its parameters; numbers from dark to light.
-
-    >>> colours(["cross_entropy", "ramp T=1", "ramp T=2"])["ramp T=2"]
-    ('#AA4499', [1, 0])
-    """
+    """Colour and dash of every line, no two alike: objectives their own; numbers from dark to light."""
     if all(key.replace(",", "").replace(".", "").isdigit() for key in keys):
         at = np.linspace(0, len(_RISING) - 1, len(keys)).round().astype(int)
-        return {key: (_RISING[i], SOLID) for key, i in zip(keys, at, strict=True)}
-    names = {key: key.partition(" ")[0].partition(":")[0] for key in keys}
-    if not any(name in KNOWN for name in names.values()):
-        return {key: (_PLAIN[i % len(_PLAIN)], SOLID if i < len(_PLAIN) else DASHED) for i, key in enumerate(keys)}
-    known, taken = styles(list(names.values())), {}
-    for key, name in names.items():
-        colour, dash = known[name]
-        others = [one for one in (SOLID, DASHED, DOTTED, MIXED) if one != dash]
-        earlier = sum(names[one] == name for one in taken)
-        taken[key] = (colour, [dash, *others][earlier % 4])
-    return taken
+        return apart({key: (_RISING[i], SOLID) for key, i in zip(keys, at, strict=True)})
+    if not any(re.split("[ :]", key)[0] in KNOWN for key in keys):
+        return apart({key: (_PLAIN[i % len(_PLAIN)], SOLID) for i, key in enumerate(keys)})
+    return styles(keys)
 
 
 def _colour(keys: Sequence[str]) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def specs(results: "xarray.Dataset", rows: dict[str, series.Rows]) -> dict[str, 
     heat = grids.cosines(labels, figures.lowest(rows["cosines"]), room="width > 26 * datum.size")
     found["cosines"] = _spec(heat, choices, height=26 * len(labels))
     found["margins"] = _margins(results, rows, choices)
-    titles = [str(title) for title in legend.in_table(results)["title"].values]
+    titles = legend.titles(legend.in_table(results))
     found["gains"] = _spec(
         charts.gains(legend.keys(results), titles, metric_of(results)), choices, height=22 * len(titles)
     )

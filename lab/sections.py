@@ -177,7 +177,7 @@ def _train(results: "xarray.Dataset") -> list[Section]:
 
 
 def _show(results: "xarray.Dataset") -> list[Section]:
-    rows, keys = series.portrait_rows(results), legend.keys(results)
+    rows, keys = series.portrait_rows(results), legend.titles(results)
     specs = {
         quantity: links.fitted(
             curves.portrait(quantity, keys, series.portrait_top(rows, quantity)),

@@ -44,7 +44,7 @@ def per_network(results: "xarray.Dataset", variable: str) -> Shaped[np.ndarray, 
 def cosine_rows(results: "xarray.Dataset") -> Rows:
     """Cosines between all objectives of the table: one row per stage and pair; n = 0 where a gradient is 0."""
     table = legend.in_table(results)
-    titles = [str(title) for title in table["title"].values]
+    titles = legend.titles(table)
     labels, keys = legend.numbered(results), legend.keys(table)
     cosine = table["cosine"].transpose("stage", "objective", "other", "seed").values
     alive = np.any(np.isfinite(cosine), axis=(2, 3))
@@ -93,7 +93,7 @@ def column_intervals(results: "xarray.Dataset", column: Column) -> list[list[Int
 def detail_rows(results: "xarray.Dataset") -> Rows:
     """Every column of every objective of the table: its mean, as text, and how high it is among its column (0 to 1)."""
     rows = []
-    titles = [str(title) for title in legend.in_table(results)["title"].values]
+    titles = legend.titles(legend.in_table(results))
     for place, column in enumerate(COLUMNS):
         for stage, intervals in zip(legend.stage_titles(results), column_intervals(results, column), strict=True):
             found = [in_row(one) for one in intervals]
@@ -308,6 +308,7 @@ def portrait_rows(results: "xarray.Dataset") -> Rows:
     reference = results["weight"].sel(objective="cross_entropy").values
     measurable = reference > 1e-3 * reference.max()
     rows = []
+    titles = legend.titles(results)
     for i, name in enumerate(results["objective"].values):
         value, weight = (results[one].values[i] for one in ("value", "weight"))
         lines = {"weight": (margins, weight / (np.abs(weight).max() or 1.0))}
@@ -315,7 +316,7 @@ def portrait_rows(results: "xarray.Dataset") -> Rows:
             lines["value"] = (margins, value)
             lines["ratio"] = (margins[measurable], weight[measurable] / reference[measurable])
         for quantity, (at, y) in lines.items():
-            what = {"key": legend.keys(results)[i], "subject": i == 0, "quantity": quantity}
+            what = {"key": titles[i], "subject": i == 0, "quantity": quantity}
             rows.append(what | {"margin": _list(at.tolist(), 5), "y": _list(y.tolist(), 5)})
     return rows
 

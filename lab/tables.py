@@ -94,7 +94,7 @@ def _cell(row: "xarray.Dataset", shown: list[_Part]) -> str:
 def detail_table(results: "xarray.Dataset", *, width: int) -> Table:
     """Further diagnostics at the second stage (or the only one): as many columns as fit, with how to read them."""
     stage = min(1, results.sizes["stage"] - 1)
-    titles = [str(title) for title in legend.in_table(results)["title"].values]
+    titles = legend.titles(legend.in_table(results))
     columns = [column for column in COLUMNS if column.quantity != "effective_examples"]  # those are in the first table
     columns = columns[: max(1, (width - 4 - max(map(len, titles))) // 9)]
     readings = "\n".join(f"{column.heading}: {column.explained(metric_of(results))}" for column in columns)

@@ -96,6 +96,25 @@ def test_objectives_keep_their_colours_and_numbers_go_from_dark_to_light():
     assert len({colour for colour, _ in plain.values()}) == 3
 
 
+TITLES = [f"{name} T={t}" for name in ("expected_error", "ramp", "mine") for t in (0.25, 0.5, 1, 2, 4)]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ["cross_entropy", "expected_error T=0.25", "expected_error T=1", "mae"],
+        ["gce:q=0.5", "gce", "truncated_gce"],
+        [*KNOWN, *TITLES, *(f"own-{i}" for i in range(9))],
+        [f"method {i}" for i in range(20)],
+        [str(i) for i in range(12)],
+    ],
+)
+def test_no_two_lines_look_alike(keys):
+    of = colours(keys)
+    assert list(of) == keys and len({(colour, *dash) for colour, dash in of.values()}) == len(keys)
+    assert all(of[key] == KNOWN[key] for key in keys if key in KNOWN)  # whatever stands beside them
+
+
 def test_declarations_survive_a_file(results, tmp_path):
     one = picture(log="xy", note="Of <script>.")
     results.attrs["pictures"] = declare([one])

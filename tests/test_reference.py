@@ -6,9 +6,9 @@ from rich.console import Console
 from test_commands import ROOT, run
 
 import lab
-from lab import figures, headlines, series
+from lab import figures, headlines, sections, series
 from lab.catalogue import definitions
-from lab.palette import KNOWN
+from lab.palette import KNOWN, styles
 from lab.portrait import curve
 from lab.reference import objectives_page, objectives_table
 
@@ -48,6 +48,19 @@ def test_a_portrait_holds_phi_and_the_weight():
     # Its closest relative is itself at another q.
     assert results["objective"].values[2] == "gce"
     assert np.all(np.diff(results["likeness"].values[2:]) <= 0)
+
+
+def test_a_portrait_tells_an_objective_from_itself_at_other_parameters():
+    """Cross entropy at T = 0.5 beside cross entropy: two looks in the legend, and room for the higher of the two."""
+    results = lab.portray(lab.objective("cross_entropy:temperature=0.5"))
+    rows = series.portrait_rows(results)
+    keys = [row["key"] for row in rows if row["quantity"] == "weight"]
+    assert keys[:2] == ["cross_entropy T=0.5", "cross_entropy"] and len(set(keys)) == len(keys)
+    spec = next(iter(sections.sections(results)[0].specs.values()))
+    assert all(layer["encoding"]["color"]["scale"]["domain"] == keys for layer in spec["layer"][1:])
+    assert styles(keys)["cross_entropy T=0.5"] != styles(keys)["cross_entropy"] == KNOWN["cross_entropy"]
+    highest = max(max(row["y"]) for row in rows if row["quantity"] == "ratio")
+    assert highest > 2 and series.portrait_top(rows, "ratio") > highest
 
 
 def test_measured_and_declared_curves_are_one():
