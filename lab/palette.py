@@ -13,8 +13,9 @@ import altair as alt
 INK = "currentColor"
 FONT = "Helvetica Neue, Arial, Liberation Sans, sans-serif"
 
-# Okabe & Ito's colours, their yellow left out (too faint on white), and Tol's muted ones; losses cool, smoothed
-# accuracies warm, hinges green. What shares a colour or comes close in it differs in dash.
+# Okabe & Ito's colours, their yellow left out (too faint on white), and those of Tol's muted ones that are seen on dark
+# paper as well: a page has either, and every colour a contrast of 3 with the dark one. Losses cool, smoothed accuracies
+# warm, hinges green. What shares a colour or comes close in it differs in dash.
 SOLID, DASHED, DOTTED, MIXED = [1, 0], [6, 3], [2, 2], [8, 2, 2, 2]
 DASHES = (SOLID, DASHED, DOTTED, MIXED, [12, 4], [1, 4])
 KNOWN = {
@@ -22,7 +23,7 @@ KNOWN = {
     "cross_entropy": ("#0072B2", SOLID),
     "guarded_cross_entropy": ("#56B4E9", DASHED),
     "squared_error": ("#009E73", SOLID),
-    "smoothed_error": ("#661100", SOLID),
+    "smoothed_error": ("#F0486C", SOLID),
     "expected_error": ("#D55E00", SOLID),
     "centred_expected_error": ("#E69F00", MIXED),
     "sigmoid_margin": ("#CC79A7", DASHED),
@@ -31,18 +32,18 @@ KNOWN = {
     "ramp_collobert": ("#AA4499", MIXED),
     "epanechnikov_margin": ("#D55E00", DOTTED),
     "gaussian_logit_noise": ("#CC79A7", MIXED),
-    "straight_through": ("#661100", DASHED),
+    "straight_through": ("#F0486C", DASHED),
     "mae": ("#D55E00", DASHED),
     "gce": ("#8E7CC3", SOLID),
     "truncated_gce": ("#8E7CC3", DASHED),
-    "taylor_ce": ("#332288", SOLID),
-    "reverse_ce": ("#882255", DOTTED),
-    "symmetric_ce": ("#882255", SOLID),
+    "taylor_ce": ("#6650F0", SOLID),
+    "reverse_ce": ("#CC0078", DOTTED),
+    "symmetric_ce": ("#CC0078", SOLID),
     "normalized_ce": ("#6699CC", SOLID),
     "nce_plus_rce": ("#6699CC", MIXED),
-    "focal": ("#332288", DASHED),
+    "focal": ("#6650F0", DASHED),
     "poly1": ("#56B4E9", SOLID),
-    "phuber_ce": ("#332288", DOTTED),
+    "phuber_ce": ("#6650F0", DOTTED),
     "label_smoothing_ce": ("#0072B2", DASHED),
     "bi_tempered": ("#8E7CC3", MIXED),
     "savage": ("#44AA99", SOLID),
@@ -56,10 +57,10 @@ KNOWN = {
     "smooth_svm": ("#2E8540", SOLID),
     "smooth_topk_svm": ("#2E8540", MIXED),
     "sparsemax": ("#44AA99", DOTTED),
-    "sum_exp": ("#661100", MIXED),
+    "sum_exp": ("#F0486C", MIXED),
     "unhinged": ("#999933", MIXED),
-    "soft_balanced_error": ("#882255", DASHED),
-    "soft_macro_f1": ("#661100", DOTTED),
+    "soft_balanced_error": ("#CC0078", DASHED),
+    "soft_macro_f1": ("#F0486C", DOTTED),
 }
 FURTHER = [("#A6761D", SOLID), ("#6F7F9F", DASHED), ("#B3446C", MIXED), ("#7A8B00", DOTTED)]
 EXAMPLES = "#8a8a8a"  # the histogram of examples, behind everything

@@ -151,8 +151,8 @@ def _word(value: Any) -> str:
     return f"{float(value):g}" if isinstance(value, (np.floating, float)) else str(value)
 
 
-_RISING = ["#440154", "#3b528b", "#21918c", "#5ec962", "#b5a90f"]  # viridis, its last made darker
-_PLAIN = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#661100", "#999933"]
+_RISING = ["#783CF0", "#2878B4", "#21918c", "#5ec962", "#b5a90f"]  # viridis, with ends that both papers show
+_PLAIN = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0486C", "#999933"]
 
 
 def colours(keys: Sequence[str]) -> dict[str, tuple[str, list[int]]]:

@@ -1,13 +1,16 @@
 """Pictures that results declare: the numbers that are drawn, whatever is drawn."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import xarray
 from scipy import stats
 
 import lab
-from lab.palette import KNOWN
-from lab.pictures import chart, colours, declare, declared, faceted, panels, rows
+from lab.palette import EXAMPLES, FURTHER, INK, KNOWN
+from lab.pictures import _PLAIN, _RISING, chart, colours, declare, declared, faceted, panels, rows
 
 AXES = ("objective", "step", "seed")
 VALUES = np.random.default_rng(0).uniform(0.8, 1.0, size=(2, 3, 4))
@@ -90,10 +93,34 @@ def test_objectives_keep_their_colours_and_numbers_go_from_dark_to_light():
     assert of["cross_entropy"][0] == KNOWN["cross_entropy"][0]
     assert of["expected_error T=1"][0] == of["expected_error T=2"][0]
     assert of["expected_error T=1"][1] != of["expected_error T=2"][1]
-    brightness = [sum(int(c[0][i : i + 2], 16) for i in (1, 3, 5)) for c in colours(["1", "10", "1,000"]).values()]
+    brightness = [luminance(colour) for colour, _ in colours(["1", "10", "1,000"]).values()]
     assert brightness == sorted(brightness) and len(set(brightness)) == 3
     plain = colours(["HOG", "k-NN", "network"])
     assert len({colour for colour, _ in plain.values()}) == 3
+
+
+def luminance(colour):
+    """Relative luminance of #rrggbb, as WCAG 2 has it."""
+    parts = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts]
+    return np.dot([0.2126, 0.7152, 0.0722], linear)
+
+
+def contrast(one, other):
+    """The contrast of two colours, from 1 to 21: WCAG 2 asks for 3 where a line has to be seen."""
+    low, high = sorted(map(luminance, (one, other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+PAPERS = re.findall(r"--paper: (#\w{6})", (Path(lab.__file__).parent / "page.css").read_text())
+
+
+def test_every_colour_is_seen_on_both_papers():
+    """On white Okabe and Ito's light ones have less than 3, as they have it everywhere."""
+    assert [round(luminance(paper)) for paper in PAPERS] == [1, 0]
+    for colour in {*(one for one, _ in (*KNOWN.values(), *FURTHER)), *_RISING, *_PLAIN, EXAMPLES} - {INK}:
+        assert contrast(colour, PAPERS[1]) > 3, colour
+        assert contrast(colour, PAPERS[0]) > 2, colour
 
 
 TITLES = [f"{name} T={t}" for name in ("expected_error", "ramp", "mine") for t in (0.25, 0.5, 1, 2, 4)]
