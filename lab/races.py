@@ -62,7 +62,8 @@ def tuning(titles: Sequence[str], metric: str) -> alt.LayerChart:
     )
     cells = base.transform_filter("datum.n > 0").mark_rect(stroke="#ffffff").encode(color=shade)
     lost = base.transform_filter("datum.n == 0").mark_rect(fill=EXAMPLES, opacity=0.3)
-    frame = base.transform_filter("datum.chosen").mark_rect(fillOpacity=0, stroke=INK, strokeWidth=2)
+    # Neither ink nor white, which the cells' edges have: on dark paper these are one.
+    frame = base.transform_filter("datum.chosen").mark_rect(fillOpacity=0, stroke="#D55E00", strokeWidth=2.5)
     numbers = (
         base.transform_filter("datum.n > 0")
         .mark_text(fontSize=10)
@@ -76,18 +77,18 @@ def tuning(titles: Sequence[str], metric: str) -> alt.LayerChart:
 
 def progress(measure: str, title: str, titles: Sequence[str]) -> alt.FacetChart:
     """A measure over the epochs, one small panel for each objective, in its interval; grey: the reference."""
-    x = alt.X("epoch:Q", title=None, axis=alt.Axis(grid=False, tickCount=4, **WHOLE))
+    x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(grid=False, tickCount=4, **WHOLE))
     base = alt.Chart()
-    scale = alt.Scale(zero=False)
-    own = base.transform_filter("!datum.reference")
-    band = (
-        own.transform_filter("datum.n > 1")
-        .mark_area(opacity=0.25, color="#0072B2")
-        .encode(x=x, y=alt.Y("low:Q", title=title, scale=scale), y2="high:Q")
+    # Of so low a panel Vega would label a single value.
+    low, y = (
+        alt.Y(f"{end}:Q", title=title, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4))
+        for end in ("low", "mean")
     )
-    line = own.mark_line(strokeWidth=2, color="#0072B2", strokeDash=SOLID).encode(x=x, y=alt.Y("mean:Q", scale=scale))
+    own = base.transform_filter("!datum.reference")
+    band = own.transform_filter("datum.n > 1").mark_area(opacity=0.25, color="#0072B2").encode(x=x, y=low, y2="high:Q")
+    line = own.mark_line(strokeWidth=2, color="#0072B2", strokeDash=SOLID).encode(x=x, y=y)
     grey = base.transform_filter("datum.reference").mark_line(strokeWidth=1.5, color=EXAMPLES, strokeDash=DASHED)
-    reference = grey.encode(x=x, y=alt.Y("mean:Q", scale=scale))
+    reference = grey.encode(x=x, y=y)
     panels = alt.LayerChart(layer=[band, reference, line], data=data("progress"))
     facet = alt.Facet("title:N", sort=list(titles), title=None, header=alt.Header(labelFontSize=10, labelLimit=210))
     parted = panels.properties(width=120, height=80).facet(facet, columns=5, spacing=14)
