@@ -71,7 +71,7 @@ def staircase(results: "xarray.Dataset") -> alt.VConcatChart:
         "without end as the points move together, and are cut here."
     )
     chart = alt.vconcat(*(alt.hconcat(*row, spacing=30) for row in panels), spacing=18)
-    return titled(chart, headlines.staircase(results), note, results, width=860, staircase=rows)
+    return titled(chart, headlines.staircase(results), note, series.moved(results), width=860, staircase=rows)
 
 
 def differences(results: "xarray.Dataset") -> alt.FacetChart:

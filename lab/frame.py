@@ -24,16 +24,15 @@ def kind(results: "xarray.Dataset") -> Literal["study", "sweep", "train", "show"
     return "show" if "margin" in results.dims else "compare"
 
 
-def intervals(results: "xarray.Dataset") -> str:
+def intervals(results: "xarray.Dataset", marks: str = "Bands") -> str:
     """What the bands in a picture are."""
     n = results.sizes["seed"]
-    return f"Bands: 95 % t intervals of the mean over {n} networks." if n > 1 else "One network: no interval."
+    return f"{marks}: 95 % t intervals of the mean over {n} networks." if n > 1 else "One network: no interval."
 
 
 def spans(results: "xarray.Dataset") -> str:
     """What the lines through the dots of a picture are."""
-    n = results.sizes["seed"]
-    return f"Lines: 95 % t intervals of the mean over {n} networks." if n > 1 else "One network: no interval."
+    return intervals(results, "Lines")
 
 
 def titled(chart: Any, headline: str, note: str, results: "xarray.Dataset", *, width: int, **data: Rows) -> Any:

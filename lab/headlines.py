@@ -3,6 +3,7 @@
 Where the results say the opposite so does the headline, and where they cannot tell it says that.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,14 +20,17 @@ NEARLY = 0.9  # a cosine above this: 26 degrees or less
 
 def staircase(results: "xarray.Dataset") -> str:
     """How much of the way along one weight accuracy and cross entropy are flat."""
+    stages = results.sizes["stage"]
+    over = f", over all {stages} stages" if stages > 1 else ""
     error, loss = (100 * series.flat_share(results, curve) for curve in ("zero_one", "cross_entropy"))
     if error > loss:
         return (
             f"Along one weight accuracy is flat on {error:.0f} % of the way and jumps elsewhere; "
-            f"cross entropy is flat on {loss:.0f} %."
+            f"cross entropy is flat on {loss:.0f} %{over}."
         )
     return (
-        f"Along this weight accuracy is no flatter than cross entropy: {error:.0f} % against {loss:.0f} % of the way."
+        f"Along this weight accuracy is no flatter than cross entropy: {error:.0f} % against {loss:.0f} % of the "
+        f"way{over}."
     )
 
 
@@ -47,14 +51,16 @@ def cosines(results: "xarray.Dataset") -> str:
     last = legend.in_table(results).isel(stage=-1)
     titles = legend.titles(last)
     of_loss = last["cosine"].sel(other="cross_entropy").transpose("objective", "seed").values
-    found = [interval(results, "cosine", one, among=max(len(of_loss) - 1, 1)) for one in of_loss]
+    among = max(len(of_loss) - 1, 1)
+    found = [interval(results, "cosine", one, among=among) for one in of_loss]
     others = [(one, title) for one, title in zip(found, titles, strict=True) if one.n and title != "cross_entropy"]
     stage = legend.stage_titles(results)[-1]
     if not others:
         return "Accuracy has no direction to compare: its gradient is 0."
     furthest, title = min(others)
     said = (
-        f"{_capital(stage)} the gradient furthest from cross entropy's is {title}'s, at cosine {_interval(furthest, 2)}"
+        f"{_capital(stage)} the gradient furthest from cross entropy's is {title}'s, at cosine {furthest.text(2)}"
+        f"{_chosen(furthest, among)}"
     )
     if furthest.n < 2:
         return f"{said}: one network, so this may be chance."
@@ -88,14 +94,15 @@ def margins(results: "xarray.Dataset") -> str:
 def temperatures(results: "xarray.Dataset") -> str:
     """Whether a warmer objective's gradient rests on more examples, at the last stage."""
     stage = legend.stage_titles(results)[-1]
-    coldest, warmest = _ends(results)
-    cold = [one.values for one in coldest]
-    warm = [one.values for one in warmest]
-    at = legend.swept_temperatures(results)
-    if not cold or len(at) < 2:
+    at, ends = legend.swept_temperatures(results), _ends(results)
+    if len(at) < 2:
         return f"One temperature was measured, T = {at[0]:g}: what another would change cannot be seen."
+    if not ends:
+        return f"No objective was measured at both T = {at[0]:g} and T = {at[-1]:g}: what lies between cannot be seen."
+    cold, warm = zip(*ends.values(), strict=True)
+    its = "it" if len(ends) > 1 else f"{next(iter(ends))}'s"
     said = (
-        f"{stage} {_range(cold)} of {results.attrs['examples']:,} examples carry it at T = {at[0]:g}, "
+        f"{stage} {_range(cold)} of {results.attrs['examples']:,} examples carry {its} at T = {at[0]:g}, "
         f"{_range(warm)} at T = {at[-1]:g}"
     )
     more = [mean_interval(b - a) for a, b in zip(cold, warm, strict=True)]
@@ -116,13 +123,14 @@ def gains(results: "xarray.Dataset") -> str:
     gain = table["gain_held_out"].transpose("objective", "seed").values
     best = int(gain.mean(axis=1).argmax())
     title, when = str(table["title"].values[best]), legend.stage_titles(results)[stage]
-    most = interval(results, "gain_held_out", gain[best], scale=100.0, among=len(gain))
-    said = f"{when} a step along {title}'s gradient gains {_signed(most)} points"
+    among, others = len(gain), len(gain) - 1
+    most = interval(results, "gain_held_out", gain[best], scale=100.0, among=among)
+    said = f"{when} a step along {title}'s gradient gains {_signed(most)} points{_chosen(most, among)}"
     if str(table["objective"].values[best]) == "cross_entropy":
         return f"On average no gradient raises held-out {metric} more than cross entropy's: {said}."
     ahead = table["gain_difference"].isel(objective=best).values
-    more = interval(results, "gain_difference", ahead, scale=100.0, among=len(gain) - 1)
-    said = f"{said}, {_signed(more)} more than cross entropy's"
+    more = interval(results, "gain_difference", ahead, scale=100.0, among=others)
+    said = f"{said}, {_signed(more)} more than cross entropy's{_chosen(more, others)}"
     if more.n < 2:
         return f"Whose gradient raises {metric} most? In this one network, {said}."
     if more.low > 0:
@@ -137,8 +145,8 @@ def weights(results: "xarray.Dataset") -> str:
     best = interval(results, "best_alignment", at["best_alignment"].values)
     loss = interval(results, "alignment", at["alignment"].sel(objective="cross_entropy").values)
     return (
-        f"{_capital(legend.stage_titles(results)[stage])} cross entropy's step has cosine {_interval(loss, 2)} with "
-        f"the way that held-out accuracy rises; the best weight over the margin reaches {_interval(best, 2)} on the "
+        f"{_capital(legend.stage_titles(results)[stage])} cross entropy's step has cosine {loss.text(2)} with "
+        f"the way that held-out accuracy rises; the best weight over the margin reaches {best.text(2)} on the "
         "images it was fitted to."
     )
 
@@ -156,7 +164,7 @@ def details(results: "xarray.Dataset") -> str:
     needed = f"; its noise scale is {scale.mean:,.0f} examples (n = {scale.n})" if scale.n else ""
     return (
         f"{_capital(legend.stage_titles(results)[stage])} a mini-batch of {sizes[-1]} points where all "
-        f"{results.attrs['examples']:,} examples do with cosine {_interval(kept, 2)} under cross entropy{needed}."
+        f"{results.attrs['examples']:,} examples do with cosine {kept.text(2)} under cross entropy{needed}."
     )
 
 
@@ -164,7 +172,7 @@ def learning(results: "xarray.Dataset") -> str:
     """The metric on the test images at the end."""
     metric, epochs = metric_of(results), int(results["epoch"].values[-1])
     final = mean_interval(100 * results[metric].sel(split="test").isel(epoch=-1).values, within=(0.0, 100.0))
-    said, when = f"{_interval(final, 1)} %", f"After {epochs} epoch{'s' if epochs != 1 else ''}"
+    said, when = f"{final.text(1)} %", f"After {epochs} epoch{'s' if epochs != 1 else ''}"
     if metric == "accuracy":
         return f"{when} {said} of the test images are read rightly."
     return f"{when} {metric} on the test images is {said}."
@@ -205,28 +213,27 @@ def portrait(results: "xarray.Dataset") -> str:
     return f"{said} and is most like {results['title'].values[closest]}, at cosine {likeness[closest - 1]:.3f}."
 
 
-def _ends(results: "xarray.Dataset") -> tuple[list["xarray.DataArray"], list["xarray.DataArray"]]:
-    """Effective examples at the last stage of every objective at its coldest, and at its warmest."""
-    keys = np.array(legend.keys(results))
-    swept = np.isfinite(results["temperature"].values) & (keys == results["name"].values)
-    last = results["effective_examples"].isel(stage=-1)
-    coldest, warmest = [], []
-    for key in dict.fromkeys(keys[swept]):
-        of_key = last.isel(objective=swept & (keys == key)).sortby("temperature")
-        if of_key.sizes["objective"] > 1:
-            coldest.append(of_key.isel(objective=0))
-            warmest.append(of_key.isel(objective=-1))
-    return coldest, warmest
+def _ends(results: "xarray.Dataset") -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Effective examples at the last stage of every objective measured at both ends: the coldest, the warmest."""
+    last = results["effective_examples"].isel(stage=-1).transpose("objective", "seed").values
+    of = dict(zip(legend.places(results), last, strict=True))
+    warmest = len(legend.swept_temperatures(results)) - 1
+    return {
+        key: (of[key, 0], of[key, warmest])
+        for key in legend.swept_keys(results)
+        if {(key, 0), (key, warmest)} <= of.keys()
+    }
 
 
-def _range(values: list) -> str:
+def _range(values: Iterable[np.ndarray]) -> str:
     means = [float(one.mean()) for one in values]
     low, high = (series.counted(x) for x in (min(means), max(means)))
     return low if low == high else f"{low} to {high}"
 
 
-def _interval(found: Interval, digits: int) -> str:
-    return found.text(digits) if found.n > 1 else f"{found.mean:.{digits}f}"
+def _chosen(found: Interval, among: int) -> str:
+    """What is named for being most is one of several, and its interval holds for all: wider than in the picture."""
+    return f" (for one of {among})" if found.n > 1 and among > 1 else ""
 
 
 def _signed(found: Interval) -> str:

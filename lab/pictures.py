@@ -123,12 +123,11 @@ def faceted(picture: Picture, results: "xarray.Dataset", *, source: str) -> tupl
     of = chart(picture, results, source=source)
     height = alt.Step(21) if picture.kind == "dots" else alt.Step(24) if picture.kind == "heat" else 210
     if len(names) == 1:
-        return layered(*of.layer, data=data(source)).properties(width=480, height=height or 300), 620
+        return of.properties(width=480, height=height), 620
     columns = min(len(names), 3 if len(names) in (3, 5, 6, 9) else 4)
     width = {1: 480, 2: 330, 3: 240}.get(columns, 190)
     facet = alt.Facet("panel:N", sort=names, title=None, header=alt.Header(labelLimit=width + 20))
-    panel = layered(*of.layer, data=data(source)).properties(width=width, height=height)
-    found = panel.facet(facet, columns=columns, spacing=20)
+    found = of.properties(width=width, height=height).facet(facet, columns=columns, spacing=20)
     if picture.free:
         dots = picture.kind == "dots"
         found = found.resolve_scale(x="independent") if dots else found.resolve_scale(y="independent")

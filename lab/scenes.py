@@ -136,4 +136,4 @@ def _said(found: Interval, digits: int | None = None) -> str:
     if not found.n:
         return "undefined"
     digits = (0 if found.mean >= 10 else 1) if digits is None else digits
-    return found.text(digits) if found.n > 1 else f"{found.mean:.{digits}f}"
+    return found.text(digits)

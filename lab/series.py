@@ -109,7 +109,7 @@ def detail_rows(results: "xarray.Dataset") -> Rows:
 
 
 def gain_rows(results: "xarray.Dataset") -> Rows:
-    """Points of accuracy gained by the best step along each gradient of the table, on its own and held-out examples."""
+    """Points of the metric gained by the best step along each gradient of the table, on own and held-out examples."""
     table = legend.in_table(results)
     measures = {"gain": "own examples", "gain_held_out": "held-out examples"}
     return [
@@ -253,6 +253,11 @@ def staircase_rows(results: "xarray.Dataset") -> Rows:
 
 def _list(values: Iterable[float], digits: int) -> list[float | None]:
     return [legend.rounded(float(value), digits) for value in values]
+
+
+def moved(results: "xarray.Dataset") -> "xarray.Dataset":
+    """What the lines are of: the first network alone, and so many of its images."""
+    return results.isel(seed=[0]).assign_attrs(examples=results.attrs["line_examples"])
 
 
 def flat_share(results: "xarray.Dataset", curve: str) -> float:

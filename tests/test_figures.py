@@ -120,7 +120,8 @@ def test_a_picture_says_its_finding_and_its_source(run, drawn, comparison, name)
     shown = written.replace("\u00a0", " ")
     headline = getattr(headlines, name)(comparison)
     assert headline[:40] in shown
-    assert "n = 2 networks, 200 training images each" in " ".join(shown.split())
+    of = "n = 1 network, 100" if name == "staircase" else "n = 2 networks, 200"
+    assert f"{of} training images each" in " ".join(shown.split())
     assert "embedded sample" in shown
 
 
@@ -282,6 +283,8 @@ def test_titles_turn_with_the_data(comparison):
     flat = comparison.copy(deep=True)
     flat["line"].loc[{"curve": "cross_entropy"}] = 1.0
     assert "jumps elsewhere" in headlines.staircase(comparison)
+    assert headlines.staircase(comparison).endswith(" %, over all 2 stages.")
+    assert "stages" not in headlines.staircase(comparison.isel(stage=[0]))  # its picture has one
     assert "no flatter than cross entropy" in headlines.staircase(flat)
 
     moving = comparison.assign(difference_moved_share=comparison["difference_moved_share"] * 0 + 1.0)
@@ -335,6 +338,13 @@ def test_the_title_of_the_temperatures_follows_the_examples(comparison):
     assert "The colder the objective, the fewer examples" in headlines.temperatures(carried(lambda t: 10 * t))
     assert "The colder the objective, the more examples" in headlines.temperatures(carried(lambda t: 10 / t))
     assert "Not every objective's gradient" in headlines.temperatures(carried(lambda t: 10.0))
+    # An end at which one objective alone was measured says nothing of the others.
+    colder = np.where(comparison["objective"] == "ramp:temperature=0.1", 0.001, comparison["temperature"])
+    alone = carried(lambda t: 10 * t).assign_coords(temperature=("objective", colder))
+    assert "1 of 200 examples carry ramp's at T = 0.001, 100 at T = 10" in headlines.temperatures(alone)
+    ends = ["ramp:temperature=0.1", "expected_error:temperature=10"]
+    nobody = comparison.isel(objective=np.isin(comparison["objective"], ends))
+    assert headlines.temperatures(nobody).startswith("No objective was measured at both T = 0.1 and T = 10")
 
 
 def test_one_network_claims_nothing_general(comparison):
@@ -427,6 +437,11 @@ def test_whose_gradient_raises_accuracy_is_said_with_its_uncertainty(comparison)
 
     assert headlines.gains(gains(0.02, 0.001)).startswith("Another gradient raises held-out accuracy more")
     assert "gce's gradient gains +3.0" in headlines.gains(gains(0.02, 0.001))
+    # The best of so many: its intervals are wider than those in the picture, and say so.
+    table = int(comparison["in_table"].sum())
+    assert headlines.gains(gains(0.02, 0.001)).endswith(f" more than cross entropy's (for one of {table - 1}).")
+    assert f"] points (for one of {table})" in headlines.gains(gains(0.02, 0.001))
+    assert headlines.cosines(many).endswith(f"] (for one of {table - 1}).")
     assert "these networks cannot tell" in headlines.gains(gains(0.02, 0.05))
     claims = [[one.claim for one in lab.summarise(gains(*given))] for given in ((0.02, 0.001), (0.02, 0.05))]
     assert "Some gradients raise accuracy more than cross entropy's." in claims[0]
