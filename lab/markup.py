@@ -15,7 +15,12 @@ def plain(text: str) -> str:
     >>> plain("<b> is 5 %")
     '&lt;b&gt; is 5&nbsp;%'
     """
-    return escape(text).replace(" %", "&nbsp;%").replace("n = ", "n&nbsp;=&nbsp;")
+    return unbroken(escape(text))
+
+
+def unbroken(html: str) -> str:
+    """HTML in which a number keeps its % sign, and "n =" its number."""
+    return html.replace(" %", "&nbsp;%").replace("n = ", "n&nbsp;=&nbsp;")
 
 
 def swatch(style: Style) -> str:
@@ -81,7 +86,7 @@ def figure(content: str, note: str, *, headline: str = "") -> str:
 
 def glossary(facts: Mapping[str, Any]) -> str:
     """Names and what they stand for."""
-    items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items())
+    items = "".join(f"<dt>{escape(name)}</dt><dd>{plain(str(value))}</dd>" for name, value in facts.items())
     return f'<dl class="glossary">{items}</dl>'
 
 

@@ -10,7 +10,7 @@ from lab import headlines, legend, ranking, series
 from lab.columns import COLUMNS
 from lab.findings import summarise
 from lab.frame import intervals, source, spans
-from lab.markup import Style, boxes, figure, glossary, plain, radio
+from lab.markup import Style, boxes, figure, glossary, plain, radio, unbroken
 from lab.markup import legend as buttons
 from lab.palette import styles
 from lab.quantities import QUANTITIES, interval, metric_of
@@ -46,7 +46,7 @@ others alone, and write down what happens. The error (1 &minus; accuracy) can on
 image&rsquo;s answer flips, so it is a staircase: level, then a jump. Cross entropy notices how sure the
 network is of every image, so it bends without a break.</p>
 <p>The lower pictures are the slopes, which is what gradient descent is told. The error&rsquo;s is 0 and
-then a needle; neither says where to go. The thin orange line is the error with its steps smoothed, about
+then a needle; neither says where to go. The thick orange line is the error with its steps smoothed, about
 which more below.</p>"""
 
 DIFFERENCES = """<p>Perhaps a derivative is too strict, and one should simply try a step <i>h</i> each way,
@@ -100,7 +100,7 @@ def _glossary(results: "xarray.Dataset") -> dict[str, str]:
         "dead": "In how many networks the gradient is 0, or a step along it is lost to float32.",
     }
     metric = metric_of(results)
-    return first | {column.heading: escape(column.explained(metric)) for column in COLUMNS}
+    return first | {column.heading: plain(column.explained(metric)) for column in COLUMNS}
 
 
 def title(results: "xarray.Dataset") -> str:
@@ -130,7 +130,7 @@ def parts(results: "xarray.Dataset") -> list[Part]:
                 "The first network. The weight is the one that cross entropy depends on most; the dashed line is where "
                 "it stands. Smoothed: expected_error at T = 0.1. Slopes are differences of neighbouring points; the "
                 "needles would grow without end as the points move together, and are cut.",
-                results,
+                series.moved(results),
             ),
         ),
         Part(
@@ -215,8 +215,7 @@ def _race(race: "xarray.Dataset") -> Part:
 
 def _figure(headline: str, content: str, note: str, results: "xarray.Dataset") -> str:
     """A figure with its finding above and its note, which is HTML, below."""
-    note = f"{note} {counts(results)} Data and training: above.".replace(" %", "&nbsp;%")
-    return figure(content, note, headline=headline)
+    return figure(content, unbroken(f"{note} {counts(results)} Data and training: above."), headline=headline)
 
 
 def counts(results: "xarray.Dataset") -> str:
@@ -304,23 +303,23 @@ def _row(one: "xarray.Dataset", columns: list[Interval]) -> str:
     """One objective at one stage; of each column its mean over the networks."""
     dead, n = int(one["dead"].sum()), one.sizes["seed"]
     cells = [
-        _cell(interval(one, "mean_value", one["mean_value"].values)),
-        _cell(interval(one, "cosine", one["cosine"].sel(other="cross_entropy").values)),
+        _cell(interval(one, "mean_value", one["mean_value"].values), ".3g"),
+        _cell(interval(one, "cosine", one["cosine"].sel(other="cross_entropy").values), ".2f"),
         f"<td>{f'{dead}&nbsp;of&nbsp;{n}' if dead else '&ndash;'}</td>",
-        *map(_cell, columns),
+        *(_cell(found, column.digits) for found, column in zip(columns, COLUMNS, strict=True)),
     ]
     return f'<tr><th scope="row">{escape(str(one["title"].item()))}</th>{"".join(cells)}</tr>'
 
 
-def _cell(found: Interval) -> str:
+def _cell(found: Interval, digits: str) -> str:
     if not found.n:
         return "<td>none</td>"
-    span = f"<small>[{found.low:.3g}, {found.high:.3g}]</small>" if found.n > 1 else ""
-    return f"<td>{found.mean:.3g} {span}</td>"
+    span = f"<small>[{found.low:{digits}}, {found.high:{digits}}]</small>" if found.n > 1 else ""
+    return f"<td>{found.mean:{digits}} {span}</td>"
 
 
 def _findings(results: "xarray.Dataset") -> str:
-    items = "".join(f"<dt>{escape(one.claim)}</dt><dd>{escape(one.evidence)}</dd>" for one in summarise(results))
+    items = "".join(f"<dt>{escape(one.claim)}</dt><dd>{plain(one.evidence)}</dd>" for one in summarise(results))
     return f'<h3>In short</h3><dl class="findings">{items}</dl>'
 
 

@@ -17,6 +17,7 @@ import lab
 from lab import headlines, legend, scenes, story
 from lab.columns import COLUMNS
 from lab.frame import source
+from lab.markup import plain
 from lab.race import raced
 from lab.ranking import answer
 from lab.runs import Run, write_json
@@ -152,6 +153,8 @@ def test_the_page_says_what_the_figures_and_the_table_say(page, comparison):
     for finding in lab.summarise(comparison):
         assert finding.claim in page.words and finding.evidence in page.words
     assert "n = 2 networks, 200 training images each." in page.words
+    assert "n = 1 network, 100 training images each." in page.words  # of the staircase
+    assert not re.search(r"\d %|n = \d", " ".join(page.text)), "a number may part from its sign at a line's end"
     assert comparison.attrs["data"] in page.words
     race = raced(comparison)
     assert " ".join(answer(race)[:2]) in page.words and source(race) in page.words
@@ -164,16 +167,16 @@ def test_the_table_holds_the_means_of_the_networks(path, comparison):
     assert list(rows) == [html.escape(t) for t in comparison["title"].values[comparison["in_table"].values]]
     cells = [re.sub(r"<small>.*?</small>", "", c).strip() for c in re.findall(r"<td>(.*?)</td>", rows["brier"])]
     at = comparison.sel(objective="brier").isel(stage=1)
-    assert cells[1] == f"{float(at['cosine'].sel(other='cross_entropy').mean()):.3g}"
+    assert cells[1] == f"{float(at['cosine'].sel(other='cross_entropy').mean()):.2f}"
     headings = re.findall(r'<th scope="col">(.*?)</th>', text)[1:]
-    for heading, name in (
-        ("|g|", "norm"),
-        ("n", "effective_examples"),
-        ("noise", "noise_scale"),
-        ("align", "alignment"),
+    for heading, name, digits in (
+        ("|g|", "norm", ".2g"),
+        ("n", "effective_examples", ",.0f"),
+        ("noise", "noise_scale", ",.0f"),
+        ("align", "alignment", ".2f"),
     ):
-        assert cells[headings.index(heading)] == f"{float(at[name].mean()):.3g}", name
-    assert all(html.escape(column.explained("accuracy")) in text for column in COLUMNS)
+        assert cells[headings.index(heading)] == f"{float(at[name].mean()):{digits}}", name
+    assert all(plain(column.explained("accuracy")) in text for column in COLUMNS)
     assert "<td>2&nbsp;of&nbsp;2</td>" in rows["zero_one"] and "<td>none</td>" in rows["zero_one"]
 
 
