@@ -63,11 +63,14 @@ def comparison_table(results: "xarray.Dataset", *, width: int) -> Table:
     shown = [part for i, part in enumerate(_PARTS) if i < 2 or sum(one.width for one in _PARTS[: i + 1]) <= room]
     networks = results.sizes["seed"]
     table = Table(
-        title=f"Gradients of {networks} networks ({results.attrs['network']}), "
-        f"{results.attrs['examples']:,} images each",
-        caption=f"{', '.join(part.reading for part in shown).format(metric=metric_of(results))}; "
-        f"means over n = {networks} networks.\n"
-        f"{results.attrs['data']}",
+        title=escape(
+            f"Gradients of {networks} networks ({results.attrs['network']}), {results.attrs['examples']:,} images each"
+        ),
+        caption=escape(
+            f"{', '.join(part.reading for part in shown).format(metric=metric_of(results))}; "
+            f"means over n = {networks} networks.\n"
+            f"{results.attrs['data']}"
+        ),
         title_justify="left",
         caption_justify="left",
         padding=(0, 1, 0, 0),
@@ -80,7 +83,9 @@ def comparison_table(results: "xarray.Dataset", *, width: int) -> Table:
         )
     for one in results["objective"].values[results["in_table"].values]:
         row = results.sel(objective=one)
-        table.add_row(str(row["title"].item()), *(_cell(row.sel(stage=s), shown) for s in results["stage"].values))
+        table.add_row(
+            escape(str(row["title"].item())), *(_cell(row.sel(stage=s), shown) for s in results["stage"].values)
+        )
     return table
 
 
@@ -112,7 +117,7 @@ def detail_table(results: "xarray.Dataset", *, width: int) -> Table:
     for i, title in enumerate(titles):
         means = [of[i].mean for of in intervals]
         cells = ["\u2013" if mean != mean else f"{mean:{c.digits}}" for mean, c in zip(means, columns, strict=True)]
-        table.add_row(title, *cells)
+        table.add_row(escape(title), *cells)
     return table
 
 
@@ -132,9 +137,11 @@ def learning_table(results: "xarray.Dataset") -> Table:
     """Loss and metric by epoch, for each part of the data: means over networks, with their intervals at the end."""
     n = results.sizes["seed"]
     table = Table(
-        title=f"{results.attrs['network']}, {results.attrs['recipe']}",
-        caption=f"Training: means over the epoch's mini-batches. n = {n} network{'s' if n > 1 else ''}"
-        f"{', 95 % intervals (t) of the mean in brackets' if n > 1 else ''}. {results.attrs['data']}",
+        title=escape(f"{results.attrs['network']}, {results.attrs['recipe']}"),
+        caption=escape(
+            f"Training: means over the epoch's mini-batches. n = {n} network{'s' if n > 1 else ''}"
+            f"{', 95 % intervals (t) of the mean in brackets' if n > 1 else ''}. {results.attrs['data']}"
+        ),
         title_justify="left",
         caption_justify="left",
         padding=0,
@@ -163,11 +170,13 @@ def ranking_table(results: "xarray.Dataset") -> Table:
     """The objectives of a sweep, best first: the metric on test images, difference to the reference, learning rate."""
     n, reference, metric = results.sizes["seed"], results.attrs["reference"], metric_of(results)
     table = Table(
-        title=f"{results.attrs['network']}, {results.attrs['recipe']}",
-        caption=f"{'Accuracy' if metric == 'accuracy' else metric} (%) on test images and difference to {reference} "
-        "(points, paired by seed), ± half of their 95 % intervals; P: probability that a network of it is better than "
-        f"one of {reference}; p: of the difference, corrected for the number of objectives (Holm); dead: classes never "
-        f"predicted; *: the grid was made wider. n = {n} networks each. {results.attrs['data']}",
+        title=escape(f"{results.attrs['network']}, {results.attrs['recipe']}"),
+        caption=escape(
+            f"{'Accuracy' if metric == 'accuracy' else metric} (%) on test images and difference to {reference} "
+            "(points, paired by seed), ± half of their 95 % intervals; P: probability that a network of it is better "
+            f"than one of {reference}; p: of the difference, corrected for the number of objectives (Holm); dead: "
+            f"classes never predicted; *: the grid was made wider. n = {n} networks each. {results.attrs['data']}"
+        ),
         title_justify="left",
         caption_justify="left",
         padding=0,
@@ -220,7 +229,7 @@ def portrait_table(results: "xarray.Dataset") -> Table:
     """An objective's closest relatives, each with the cosine between their weights over the margin."""
     span = float(results["margin"].max())
     table = Table(
-        title=f"{results['title'].values[0]}: {results.attrs['formula']}",
+        title=escape(f"{results['title'].values[0]}: {results.attrs['formula']}"),
         caption=f"likeness: cosine between weights over margins from {-span:g} to {span:g}",
         title_justify="left",
         caption_justify="left",

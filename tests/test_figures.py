@@ -1,5 +1,6 @@
 """Figures: what is drawn is what was measured, titles follow the data, and no JAX is needed."""
 
+import io
 import re
 import subprocess
 import sys
@@ -13,9 +14,10 @@ import vl_convert
 import xarray
 from PIL import Image
 from rich.console import Console
+from test_ranking import results as sweep
 
 import lab
-from lab import figures, headlines, legend, races, scenes, series
+from lab import figures, headlines, legend, races, scenes, series, tables
 from lab.palette import KNOWN, styles
 from lab.runs import Run, write_json
 
@@ -88,6 +90,26 @@ def test_networks_are_seen_across_their_interval():
     assert ticks["mark"]["type"] == "tick" and ticks["mark"]["size"] > 3 * span["mark"]["strokeWidth"]
     svg = vl_convert.vegalite_to_svg(chart.to_dict())
     assert svg.count('aria-roledescription="tick"') == 3
+
+
+NAMED = "mine[tanh] [/bold] 784"  # as a user's own network, objective or data might be; brackets are rich's markup
+
+
+@pytest.mark.parametrize("of", ["compare", "details", "train", "sweep", "show"])
+def test_brackets_in_names_are_printed(of, comparison, learning):
+    given = {"train": learning, "sweep": sweep(), "show": lab.portray(lab.objective("mae"))}.get(of, comparison)
+    named = {name: NAMED for name in ("network", "recipe", "data", "formula") if name in given.attrs}
+    table = {
+        "compare": lambda found: tables.comparison_table(renamed(found, "gce", NAMED), width=200),
+        "details": lambda found: tables.detail_table(renamed(found, "gce", NAMED), width=200),
+        "train": tables.learning_table,
+        "sweep": tables.ranking_table,
+        "show": tables.portrait_table,
+    }[of](given.assign_attrs(named))
+    console = Console(width=250, record=True, file=io.StringIO())
+    console.print(table)
+    times = {"compare": 3, "details": 1, "train": 3, "sweep": 3, "show": 1}[of]  # title, caption, row
+    assert " ".join(console.export_text().split()).count(NAMED) == times
 
 
 # -- files ------------------------------------------------------------------------------------------------------
