@@ -100,5 +100,6 @@ def _picture(run: Run, results: "xarray.Dataset", number: int) -> str:
         svg = path.read_text()
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error}). Draw it: python -m lab report {run.path}") from error
+    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{escape(answer(results))}" ', 1)
     svg = re.sub(r'\bid="([^"]+)"', rf'id="run-{number}-\1"', svg)
     return re.sub(r"url\(#([^)]+)\)", rf"url(#run-{number}-\1)", svg)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import altair as alt
 
 from lab.charts import data, interval, layered
-from lab.palette import EXAMPLES
+from lab.palette import EXAMPLES, on_squares
 
 
 def cosines(labels: Sequence[str], lowest: float, *, room: str = "true") -> alt.LayerChart:
@@ -45,12 +45,11 @@ def cosines(labels: Sequence[str], lowest: float, *, room: str = "true") -> alt.
         .encode(text="dead:N")
         .transform_filter("datum.dead != '' && datum.place == 1")
     )
-    dark = "datum.mean > 0.75 || datum.mean < -0.85"
     numbers = (
         base.mark_text(fontSize=10, tooltip=False)
         .encode(
             text=alt.Text("mean:Q", format=".2f"),
-            fill=alt.condition(dark, alt.value("#ffffff"), alt.value("#222222")),
+            fill=on_squares(),
             opacity=alt.condition(room, alt.value(1), alt.value(0)),
         )
         .transform_filter("datum.n > 0")

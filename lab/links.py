@@ -1,5 +1,6 @@
 """Links: charts made ready for a page: as wide as their place, and what is chosen in one is shown alone in all."""
 
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from lab.palette import SOLID, look
 from lab.series import Rows
 
 FADED = 0.1  # of its opacity a mark keeps when another is chosen
+NARROW = "containerSize()[0] < 460"  # as on a phone
 
 
 def fitted(
@@ -31,9 +33,7 @@ def fitted(
     for unit in _units(spec):
         if link:
             _fade(unit, link)
-        for axis in _axes(unit):
-            if "labelLimit" in axis:  # names leave half of a narrow place to the marks
-                axis["labelLimit"] = {"expr": f"min({axis['labelLimit']}, 0.5 * containerSize()[0])"}
+        _fit(unit)
     chosen = {one["name"]: one for one in [{"name": "focus", "value": ALL}, *params]}
     return spec | {
         "width": "container",
@@ -45,6 +45,12 @@ def fitted(
         "usermeta": {"link": link, "where": where or {}, "names": names or {}, "data": sorted(_sources(spec))},
         **({"title": title} if title else {}),
     }
+
+
+def described(spec: Spec, headline: str) -> Spec:
+    """The chart as it is told to who does not see it: what it shows, and in which panel."""
+    panel = spec.get("title", {}).get("text")
+    return spec | {"description": f"{headline} ({panel})" if isinstance(panel, str) else headline}
 
 
 def take_legend(spec: Spec) -> dict[str, Style]:
@@ -92,10 +98,22 @@ def _units(spec: Spec) -> Iterator[Spec]:
         yield spec
 
 
-def _axes(unit: Spec) -> Iterator[Spec]:
-    for of in unit.get("encoding", {}).values():
-        if isinstance(of, dict) and isinstance(of.get("axis"), dict):
-            yield of["axis"]
+def _fit(unit: Spec) -> None:
+    """What a narrow place would cut off goes elsewhere: long names, long titles, legends in one row."""
+    for channel, of in unit.get("encoding", {}).items():
+        if not isinstance(of, dict):
+            continue
+        if isinstance(axis := of.get("axis", {}), dict):
+            if "labelLimit" in axis:  # names leave half of it to the marks
+                axis["labelLimit"] = {"expr": f"min({axis['labelLimit']}, 0.5 * containerSize()[0])"}
+            if channel == "x" and len(of.get("title") or "") > 24:  # that half is less than a title is long
+                of["axis"] = axis | {"titleAnchor": {"expr": f"{NARROW} ? 'end' : 'middle'"}}
+        if isinstance(key := of.get("legend"), dict):
+            if of["type"] != "nominal":
+                key |= {"title": textwrap.wrap(key.get("title") or "", 30), "titleLimit": 0}
+                key["gradientLength"] = {"expr": f"min({key.get('gradientLength', 200)}, 0.4 * containerSize()[0])"}
+            elif (columns := key.get("columns", 0)) != 1:
+                key["columns"] = {"expr": f"{NARROW} ? 2 : {columns}"}
 
 
 def _fade(unit: Spec, link: str) -> None:

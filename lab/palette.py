@@ -135,6 +135,13 @@ def look() -> dict[str, Any]:
     }
 
 
+def on_squares() -> Any:
+    """The fill of a number on the square of its mean: white or black, whichever is easier to read there."""
+    # At this luminance both have the same contrast. `color` is what Vega-Lite calls the scale of the squares.
+    dark = "luminance(scale('color', datum.mean)) < 0.213"
+    return alt.condition(dark, alt.value("#ffffff"), alt.value("#222222"))
+
+
 def _scales(keys: Sequence[str]) -> tuple[alt.Scale, alt.Scale]:
     chosen = styles(keys)
     domain = list(chosen)

@@ -5,7 +5,6 @@ that results carry their own pictures (`declare`, `declared`): everything can be
 """
 
 import json
-import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -15,7 +14,7 @@ import numpy as np
 
 from lab.charts import data, layered
 from lab.legend import rounded
-from lab.palette import INK, KNOWN, SOLID, apart, styles
+from lab.palette import INK, KNOWN, SOLID, apart, on_squares, styles
 from lab.series import Rows, interval_of
 
 if TYPE_CHECKING:
@@ -280,7 +279,5 @@ def _heat(picture: Picture, results: "xarray.Dataset", keys: list[str]) -> alt.L
         title=picture.value_title, orient="bottom", direction="horizontal", gradientLength=180, titleLimit=0
     )
     squares = base.mark_rect().encode(color=alt.Color("mean:Q", scale=scale, legend=bar), tooltip=_tooltip(picture))
-    dark = (lowest + highest) / 2 if math.isfinite(lowest + highest) else 0.0
     numbers = base.transform_filter("isValid(datum.mean)").mark_text(fontSize=10, tooltip=False)
-    shade = alt.condition(f"datum.mean > {dark!r}", alt.value("#ffffff"), alt.value("#222222"))
-    return layered(squares, numbers.encode(text=alt.Text("mean:Q", format=".2~f"), fill=shade))
+    return layered(squares, numbers.encode(text=alt.Text("mean:Q", format=".2~f"), fill=on_squares()))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import altair as alt
 
 from lab.charts import data
-from lab.palette import DASHED, EXAMPLES, INK, SOLID, WHOLE
+from lab.palette import DASHED, EXAMPLES, INK, SOLID, WHOLE, on_squares
 
 BARE = {"ticks": False, "domain": False, "grid": False, "title": None, "labelLimit": 250, "labelPadding": 6}
 VERDICTS = {"better": "#0072B2", "reference": INK, "cannot tell": EXAMPLES, "worse": "#D55E00"}
@@ -69,7 +69,7 @@ def tuning(titles: Sequence[str], metric: str) -> alt.LayerChart:
         .mark_text(fontSize=10)
         .encode(
             text=alt.Text("mean:Q", format=".1f"),
-            fill=alt.condition("datum.dark", alt.value("#ffffff"), alt.value("#222222")),
+            fill=on_squares(),
         )
     )
     return alt.LayerChart(layer=[cells, lost, numbers, frame])

@@ -33,7 +33,9 @@ def write_report(run: Run) -> "Path":
 def _pictures(results: "xarray.Dataset", name: str, folded: str) -> str:
     """The page of a study, a sweep, a training, a portrait: the answer, and then its pictures."""
     found = sections(results)
-    specs: dict[str, Spec] = {place: spec for one in found for place, spec in one.specs.items()}
+    specs: dict[str, Spec] = {
+        place: links.described(spec, one.headline) for one in found for place, spec in one.specs.items()
+    }
     rows: dict[str, Rows] = {name: of for one in found for name, of in one.rows.items()}
     ending = ("Method and data", markup.glossary(facts(results)) + folded)
     return document(

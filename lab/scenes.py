@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from lab import charts, figures, grids, legend, races, series, story, tallies
-from lab.links import fitted
+from lab import charts, figures, grids, headlines, legend, races, ranking, series, story, tallies
+from lab.links import described, fitted
 from lab.page import Spec
 from lab.quantities import interval, metric_of
 from lab.race import raced
@@ -60,12 +60,14 @@ def specs(results: "xarray.Dataset", rows: dict[str, series.Rows]) -> dict[str, 
     height, dead = max(60, 26 * len(swept)), {"measure": "dead"}
     found["temperatures-dead"] = _spec(grids.deaths(swept), choices, height=height, where=dead)
     found["temperatures-dead"]["title"]["text"] = {"expr": "stage + ': dead in how many networks'"}
-    if "ranking" in rows:
+    said = {name: getattr(headlines, name)(results) for name in dict.fromkeys(place.split("-")[0] for place in found)}
+    if (race := raced(results)) is not None:
         titles = [row["title"] for row in rows["ranking"]]
         found["race"] = fitted(
             races.ranking(titles, metric_of(results)), height=24 * len(titles), link="key", names={"key": ""}
         )
-    return found
+        said["race"] = " ".join(ranking.answer(race)[:2])
+    return {place: described(spec, said[place.split("-")[0]]) for place, spec in found.items()}
 
 
 def _choices(results: "xarray.Dataset") -> list[Spec]:

@@ -43,9 +43,7 @@ def tuning_rows(results: "xarray.Dataset") -> Rows:
             row |= interval_of(by.sel(learning_rate=rate).values, scale=100.0)
             if bool(of["tried"].sel(optimiser=of["chosen_optimiser"].item(), learning_rate=rate)):
                 rows.append(row | {"chosen": bool(rate == of["chosen_rate"])})
-    means = [row["mean"] for row in rows if row["n"]]
-    middle = (min(means) + max(means)) / 2 if means else 0.0
-    return [row | {"dark": bool(row["n"]) and row["mean"] > middle} for row in rows]
+    return rows
 
 
 def progress_rows(results: "xarray.Dataset") -> Rows:

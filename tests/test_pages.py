@@ -18,6 +18,7 @@ from lab.gallery import gallery_place
 from lab.runs import write_json
 
 NAMES = ["cross_entropy", "ramp", EVIL]
+LONG = "gain on held-out images, less another's (points)"  # as long as a phone is wide
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
 
@@ -29,8 +30,8 @@ def study():
     slope = (("seed", "stage", "objective", "step"), 1 + rng.random([size for _, size in shape]))
     declared = [
         lab.Picture("slopes", f"It falls by 5 % ({EVIL}).", "slope", "slope", "step", "step", "objective", "stage"),
-        lab.Picture("ends", "One is best.", "last", "gain", "objective", "", kind="dots", zero=True, note="A note."),
-        lab.Picture("all", "They differ.", "end", "gain", "stage", "", "objective", kind="heat"),
+        lab.Picture("ends", "One is best.", "last", LONG, "objective", "", kind="dots", zero=True, note="A note."),
+        lab.Picture("all", "They differ.", "end", LONG, "stage", "", "objective", kind="heat"),
     ]
     return xarray.Dataset(
         {
@@ -103,6 +104,11 @@ def test_every_chart_has_its_place_its_panel_and_its_numbers(page, study):
     assert set(datasets) == {name for spec in specs.values() for name in spec["usermeta"]["data"]}
 
 
+def test_a_chart_says_what_it_shows_to_who_does_not_see_it(page):
+    said = {place: spec["description"] for place, spec in page.content["specs"].items()}
+    assert said["slopes-1"] == f"It falls by 5 % ({EVIL}). (end)" and said["ends"] == "One is best."
+
+
 def test_panels_have_one_axis_unless_each_is_free(study):
     picture = pictures.declared(study)[0]
     highs = [row["high"] for row in pictures.rows(picture, study)]
@@ -143,6 +149,7 @@ async function act() {
   const result = { wide: document.body.scrollWidth - innerWidth, began: [await alone(), ...chosen()] };
   result.cut = places.filter((place) =>
     place.querySelector("svg").getBoundingClientRect().right > place.getBoundingClientRect().right + 1);
+  result.said = places.map((place) => place.querySelector("svg").parentElement.ariaLabel ?? place.ariaLabel);
   result.labels = document.querySelectorAll("#ends .role-axis-label text").length;
   await press("[data-focus=ramp]"); result.legend = [await alone(), ...chosen()];
   await press("[data-focus=ramp]"); result.again = [await alone(), ...chosen()];
@@ -161,6 +168,10 @@ async function act() {
   await linger(() => Object.keys(files).length === 3);
   result.files = files;
   result.ink = getComputedStyle(document.querySelector("#ends .role-axis-label text")).fill;
+  document.querySelector("main").style.width = "340px";
+  for (const { id } of places) await vegaEmbed("#" + id, { ...page.specs[id], datasets: page.datasets }, options);
+  result.clipped = places.flatMap((place) => [...place.querySelectorAll("svg text")].filter((text) =>
+    text.getBoundingClientRect().right > place.getBoundingClientRect().right + 1).map((text) => text.textContent));
   await finish(result);
 }
 """
@@ -184,8 +195,9 @@ def only(name):
 def test_the_page_opens_without_a_complaint_and_fits(used):
     result, console = used
     assert console == [] and result["requests"] == []
-    assert result["wide"] <= 0 and result["cut"] == []
+    assert result["wide"] <= 0 and result["cut"] == result["clipped"] == []
     assert result["labels"] >= 3
+    assert result["said"][2:] == ["One is best.", "They differ."]
     assert np.mean([int(x) for x in re.findall(r"\d+", result["ink"])[:3]]) > 180, "dark ink on dark paper"
 
 
@@ -270,6 +282,8 @@ def test_a_gallery_shows_runs_side_by_side(runs):
     addresses = [a["href"] for tag, a in page.elements if tag == "a"]
     assert [(path.parent / unquote(one)).resolve() for one in addresses] == [run.report.resolve() for run in runs]
     assert text.count("<svg") == 2 and text.count(">It falls by 5") == 2
+    labels = [a["aria-label"] for tag, a in page.elements if tag == "svg" and a.get("role") == "img"]
+    assert labels == [f"After {steps} steps it does. {EVIL}" for steps in (100, 200)]
     identities = re.findall(r'\bid="([^"]+)"', text)
     assert len(identities) == len(set(identities))  # each figure has its own clips and colours
     assert set(re.findall(r"url\(#([^)]+)\)", text)) <= set(identities)

@@ -9,9 +9,10 @@ import xarray
 from scipy import stats
 
 import lab
-from lab import races
+from lab import grids, races
 from lab.palette import EXAMPLES, FURTHER, INK, KNOWN
 from lab.pictures import _PLAIN, _RISING, chart, colours, declare, declared, faceted, panels, rows
+from lab.vega import svg
 
 AXES = ("objective", "step", "seed")
 VALUES = np.random.default_rng(0).uniform(0.8, 1.0, size=(2, 3, 4))
@@ -129,6 +130,35 @@ def test_every_colour_is_seen_on_both_papers():
     } - {INK}:
         assert contrast(colour, PAPERS[1]) > 3, colour
         assert contrast(colour, PAPERS[0]) > 2, colour
+
+
+def hexadecimal(colour):
+    """#rrggbb, of what Vega writes."""
+    return colour if colour[0] == "#" else "#" + "".join(f"{int(part):02x}" for part in re.findall(r"\d+", colour))
+
+
+@pytest.mark.parametrize("of", ["heat", "cosines", "tuning"])
+def test_numbers_are_in_the_ink_that_is_easier_to_read_on_their_squares(of):
+    means = np.linspace(-1 if of == "cosines" else 0, 1, 31)
+    names = [f"{i:02}" for i in range(len(means))]
+    both = [{"mean": mean, "n": 1, "title": name, "rate": 1} for mean, name in zip(means, names, strict=True)]
+    if of == "heat":
+        found = xarray.Dataset({"a": (("y", "x"), means[:, None])}, coords={"y": names, "x": ["one"]})
+        drawn = chart(lab.Picture("", "", "a", "", "x", "", by="y", kind="heat"), found, source="tuning")
+        both = rows(lab.Picture("", "", "a", "", "x", "", by="y", kind="heat"), found)
+    elif of == "cosines":
+        drawn = grids.cosines(names, -1.0)
+        both = [row | {"row": row["title"], "place": 2, "dead": "", "size": 31} for row in both]
+    else:
+        drawn = races.tuning(names, "accuracy")
+    written = svg(drawn.properties(datasets=dict.fromkeys(["tuning", "cosines"], both)).to_dict())
+    squares = re.findall(r'aria-roledescription="rect mark"[^>]* fill="([^"]+)"', written)
+    numbers = re.findall(r'aria-roledescription="text mark"[^>]* fill="(#[^"]+)"', written)
+    assert len(squares) == len(numbers) == len(means)
+    for square, number in zip(map(hexadecimal, squares), numbers, strict=True):
+        best = max(contrast(square, ink) for ink in ("#ffffff", "#222222"))
+        assert contrast(square, number) > 0.98 * best and best > 3.9, (square, number)
+    assert set(numbers) == {"#ffffff", "#222222"}
 
 
 TITLES = [f"{name} T={t}" for name in ("expected_error", "ramp", "mine") for t in (0.25, 0.5, 1, 2, 4)]

@@ -199,6 +199,13 @@ def test_every_chart_has_its_place_and_its_data(page):
     assert used == set(datasets)
 
 
+def test_every_chart_says_its_finding_to_who_does_not_see_it(page, comparison):
+    said = {place: spec["description"] for place, spec in page.content["specs"].items()}
+    assert said["staircase-loss-slope"] == headlines.staircase(comparison)
+    assert said["temperatures-dead"] == headlines.temperatures(comparison)
+    assert said["race"] == " ".join(answer(raced(comparison))[:2])
+
+
 def test_notes_over_the_margins_are_the_measured_numbers(comparison):
     lines = scenes.notes(comparison)["after 20 steps"]["expected_error"]["0"]
     at = comparison.sel(objective="expected_error:temperature=0.1", stage="20 steps")
