@@ -103,7 +103,7 @@ def topk_margin(logits: Logits, labels: Labels, k: Scalar, temperature: Scalar =
         shifted = jnp.pad(logs[:, :-1] + step[:, None], ((0, 0), (1, 0)), constant_values=_NOTHING)
         return jnp.logaddexp(logs, shifted), None
 
-    nothing_yet = jnp.full((len(labels), int(MOST_ANSWERS) + 1), _NOTHING, logits.dtype).at[:, 0].set(0.0)
+    nothing_yet = jnp.full((len(labels), int(MOST_ANSWERS) + 1), _NOTHING, steps.dtype).at[:, 0].set(0.0)
     logs, _ = jax.lax.scan(add_class, nothing_yet, steps.T)
     with_true, without = jnp.take(logs, k.astype(int) - 1, axis=1), jnp.take(logs, k.astype(int), axis=1)
     among = temperature * (with_true - without) - top / k

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Num
 
 from lab.errors import InputError, unknown
 from lab.labels import class_numbers
@@ -49,6 +49,11 @@ class Parameter:
         below = value < self.high if self.open_high else value <= self.high
         return math.isfinite(value) and above and below and not (self.whole and value % 1)
 
+    def keeps(self, value: float) -> bool:
+        """Whether `value`, which is allowed, still is when rounded: no open end is reached, nor infinity."""
+        low, high, kept = _rounded(self.low), _rounded(self.high), _rounded(value)
+        return math.isfinite(kept) and not (self.open_low and kept == low) and not (self.open_high and kept == high)
+
     @property
     def kind(self) -> str:
         """What kind of number it is."""
@@ -65,6 +70,14 @@ class Parameter:
         if low and not high:
             return f"{name} {'>' if self.open_low else '>='} {self.low:g}"
         return f"{low}{name}{high}"
+
+
+def _rounded(value: float) -> float:
+    """A number as compiled code knows it: of the digits that JAX is set to, and 0 below the smallest normal one."""
+    kind = jnp.result_type(float)
+    with np.errstate(over="ignore", under="ignore"):
+        rounded = float(np.asarray(value).astype(kind))
+    return rounded if abs(rounded) >= float(jnp.finfo(kind).tiny) else 0.0
 
 
 def positive(default: float) -> Parameter:
@@ -232,15 +245,15 @@ class Definition:
 def _check_value(definition: Definition, name: str, value: Any) -> None:
     if isinstance(value, Tracer):
         return
-    parameter = definition.parameters[name]
+    parameter, got = definition.parameters[name], repr(value)
     try:
-        allowed = parameter.allows(float(value))
-    except (TypeError, ValueError):
+        allowed = parameter.allows(number := float(value))
+        if allowed and not parameter.keeps(number):
+            allowed, got = False, f"{got}, which {jnp.result_type(float)} rounds to {_rounded(number):g}"
+    except (TypeError, ValueError, OverflowError):
         allowed = False
     if not allowed:
-        raise InputError(
-            f"objective {definition.name!r} needs {parameter.range(name)} ({parameter.kind}); got {value!r}."
-        )
+        raise InputError(f"objective {definition.name!r} needs {parameter.range(name)} ({parameter.kind}); got {got}.")
 
 
 @jax.tree_util.register_dataclass
@@ -256,10 +269,12 @@ class Objective:
     parameters: dict[str, Any]  # Float[Array, "..."], or what JAX puts in its place, as when it lowers a function
 
     def __call__(
-        self, logits: Float[Array | np.ndarray, "batch classes"], labels: Array | np.ndarray
+        self, logits: Num[Array | np.ndarray, "batch classes"], labels: Array | np.ndarray
     ) -> Float[Array, " batch"]:
-        labels = class_numbers(labels, shape=jnp.shape(logits))
-        return self.definition(jnp.asarray(logits), labels, **self.parameters)
+        labels, logits = class_numbers(labels, shape=jnp.shape(logits)), jnp.asarray(logits)
+        if not jnp.issubdtype(logits.dtype, jnp.floating):  # what is made like them would be whole numbers too
+            logits = logits.astype(float)
+        return self.definition(logits, labels, **self.parameters)
 
     @property
     def name(self) -> str:

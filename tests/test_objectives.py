@@ -171,6 +171,19 @@ def test_value_and_gradient_in_float64(setting):
         np.testing.assert_allclose(slope, expected_slope, rtol=1e-9, atol=absolute)
 
 
+def test_whole_logits_are_real_numbers():
+    logits, labels = np.array([[1, 0, 3], [2, 2, -1]]), np.array([0, 2])
+    found = _values(all_objectives(), logits, labels)
+    for one, whole, real in zip(all_objectives(), found, _values(all_objectives(), 1.0 * logits, labels), strict=True):
+        np.testing.assert_array_equal(whole, real, err_msg=str(one))
+
+
+def test_sets_of_classes_are_counted_in_the_precision_of_the_parameters():
+    logits = jnp.array([[1.0, 0.0, 3.0]])
+    of = lab.objective("smooth_topk_svm")
+    assert of(logits.astype(jnp.bfloat16), np.array([0])) == of(logits, np.array([0]))
+
+
 @pytest.mark.slow
 @EVERY_SETTING
 def test_value_and_gradient_in_float32(setting):
@@ -677,6 +690,10 @@ def test_strings_say_what_they_mean():
         ("expected_error:temperature=0", "needs temperature > 0"),
         ("expected_error:temperature=-1", "needs temperature > 0"),
         ("expected_error:temperature=inf", "a finite number"),
+        ("expected_error:temperature=1e-50", "> 0 (a finite number); got 1e-50, which float32 rounds to 0"),
+        ("expected_error:temperature=1e-40", "got 1e-40, which float32 rounds to 0"),
+        ("expected_error:temperature=1e39", "got 1e+39, which float32 rounds to inf"),
+        ("truncated_gce:k=0.999999999", "0 < k < 1 (a finite number); got 0.999999999, which float32 rounds to 1"),
         ("zero_one:temperature=1", "its parameters: none"),
         ("nowhere/mine.py:loss", "no file 'nowhere/mine.py'"),
     ],
@@ -685,6 +702,16 @@ def test_a_wrong_objective_is_one_clear_error(text, message):
     with pytest.raises(lab.InputError) as error:
         lab.objective(text)
     assert message in str(error.value)
+
+
+def test_a_number_is_taken_as_it_will_be_used(float64):
+    """In float64 more of them lie within their range; beyond a closed end none is rounded back onto it."""
+    assert float(lab.objective("expected_error:temperature=1e-50").parameters["temperature"]) == 1e-50
+    with jax.enable_x64(False):
+        assert lab.objective("gce:q=1").parameters["q"] == 1
+        for value in (1 + 1e-9, 10**400):
+            with pytest.raises(lab.InputError, match="needs 0 < q <= 1"):
+                lab.objective("gce", q=value)
 
 
 POSITIVE, NOT_NEGATIVE, ANY_SHARE = "(0, inf)", "[0, inf)", "(0, 1)"
