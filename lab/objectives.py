@@ -22,7 +22,7 @@ from lab.margins import hard_margin, soft_margin
 from lab.userfile import failure
 
 SYMBOLS = {"temperature": "T"}
-FLAGS = {
+FLAGS = {  # what may hold of an objective, at the defaults of its parameters
     "bounded": "its values lie between two numbers, whatever the logits",
     "symmetric": "its sum over all labels is constant: tolerant of symmetric label noise (Ghosh et al. 2017)",
     "calibrated": "its mean is least only where the most probable class is ranked first, also without a majority",
@@ -177,9 +177,9 @@ class Definition:
     """What an objective is, apart from the values of its parameters.
 
     `function(logits, labels, **parameters)` gives a value per example; where it is left out, the margin form or the
-    batch form does. `flags` names those of `FLAGS` that hold, as in "bounded smooth"; None: not known. `note` is the
-    trap that a user should know. An objective with `choices` has `variant(**choices)`, which gives its definition
-    for other choices than those of `chosen`.
+    batch form does. `flags` names those of `FLAGS` that hold at the defaults, as in "bounded smooth"; None: not known.
+    `note` is the trap that a user should know. An objective with `choices` has `variant(**choices)`, which gives its
+    definition for other choices than those of `chosen`.
     """
 
     name: str
@@ -297,13 +297,15 @@ class Objective:
         return form.weight(margin, **self.parameters)
 
     def __str__(self) -> str:
-        """The form that `lab.objective` reads back: the parameters that differ from their defaults.
+        """Its name and the parameters that differ from their defaults, to six digits.
+
+        `lab.objective` reads it back, but for one from a user's file, whose path is not in it.
 
         >>> import lab
         >>> str(lab.objective("gce", q=0.5)), str(lab.objective("gce"))
         ('gce:q=0.5', 'gce')
         """
-        numbers = {name: f"{value:.6g}" for name, value in self._changed().items()}
+        numbers = {name: f"{value:.6g}" for name, value in self.changed.items()}
         changed = ",".join(f"{name}={value}" for name, value in (self._choices() | numbers).items())
         return f"{self.name}:{changed}" if changed else self.name
 
@@ -319,14 +321,16 @@ class Objective:
         """
         first = list(self.definition.parameters)[:1] if self.definition.family == "smoothed accuracy" else []
         always = {name: float(self.parameters[name]) for name in first}
-        numbers = (f"{SYMBOLS.get(name, name)}={value:.6g}" for name, value in (always | self._changed()).items())
+        numbers = (f"{SYMBOLS.get(name, name)}={value:.6g}" for name, value in (always | self.changed).items())
         return " ".join([self.name, *self._choices().values(), *numbers])
 
     def _choices(self) -> dict[str, str]:
         of = self.definition
         return {name: word for name, word in of.chosen.items() if word != of.choices[name].default}
 
-    def _changed(self) -> dict[str, float]:
+    @property
+    def changed(self) -> dict[str, float]:
+        """The parameters that differ from their defaults."""
         # On the host: an array made here would wait for whatever the device is computing.
         own = {name: np.asarray(value) for name, value in self.parameters.items()}
         defaults = {

@@ -107,7 +107,7 @@ z_y - T log sum exp(z_j / T) (*soft*), over their soft mean (*centred*), or into
 that is a function phi(m) has the logit gradient -w(m) dm/dz with the **weight** w = -phi'. In a weight, p is
 sigmoid(m / T), which is p_y for the soft margin at T = 1, and u is m over the width.
 
-Flags, each measured by a test:
+Flags, each measured by a test at the defaults of the parameters:
 
 {_FLAGS}
 

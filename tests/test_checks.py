@@ -99,6 +99,39 @@ def test_what_is_wrong_is_found(function, check, said):
     assert found.rank == "wrong" and said in found.said
 
 
+@pytest.mark.parametrize("temperature", [0.1, 0.01, 0.003, 0.001])
+def test_a_narrow_boundary_has_a_right_gradient(temperature):
+    for function in (tanh_margin, softmax_error):
+        made = _define(function).make(**({"temperature": temperature} if function is tanh_margin else {}))
+        assert checks._derivative(made).rank == "fine"
+    assert checks._derivative(lab.objective("expected_error", temperature=temperature)).rank == "fine"
+
+
+def test_what_is_declared_is_declared_at_the_defaults():
+    """At q = 1, gce is expected error, whose sum over labels is constant; at q = 0.7 it is not."""
+    found = checks._property("symmetric", lab.objective("gce:q=1"))
+    assert found.rank == "note" and found.said.endswith("; at the defaults it is declared otherwise")
+    assert checks._property("symmetric", lab.objective("gce")).rank == "fine"
+
+
+def worst_class(logits, labels):
+    """1 less the least mean probability of a class: of classes that are alike, the slope is one's alone."""
+    of_class = jax.nn.one_hot(labels, logits.shape[1])
+    recall = jax.nn.softmax(logits)[jnp.arange(len(labels)), labels] @ of_class / jnp.sum(of_class, axis=0)
+    return 1 - jnp.min(recall)
+
+
+def test_a_tie_that_falls_otherwise_is_no_rounding():
+    death = checks._death(_tried(_define(worst_class)).make())
+    assert death.rank == "fine" and death.said.startswith("its gradient is 0 in float32 at margins below -8")
+
+
+def test_a_gradient_that_is_no_number_is_not_alive():
+    death = checks._death(_define(naive_cross_entropy).make())
+    margin = float(re.search(r"NaN in float32, as at margin (\S+)$", death.said)[1])
+    assert death.rank == "wrong" and -90 < margin < -85  # p is 0 from exp(-87.3) on
+
+
 def test_what_a_user_should_know_is_a_note():
     assert checks._classes_alike(_define(class_number).make()).rank == "note"
     death = checks._death(_define(softmax_error).make())
@@ -148,14 +181,26 @@ def test_the_margin_and_its_temperature_are_found(text, expected):
         assert found.temperature == pytest.approx(expected[1], rel=1e-6)
 
 
-def test_a_weight_that_looks_at_more_than_the_margin_is_none_of_it():
-    """The direction is a margin's, the weight is not: it also depends on the true logit."""
+def of_the_true_logit(logits, labels):
+    true = jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
+    return lab.hard_margin(logits, labels) * -(2 + jax.lax.stop_gradient(jnp.tanh(true)))
 
-    def mixed(logits, labels):
-        true = jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
-        return lab.hard_margin(logits, labels) * -(2 + jax.lax.stop_gradient(jnp.tanh(true)))
 
+def of_the_class(logits, labels):
+    return (1 + labels) * jax.nn.sigmoid(-lab.hard_margin(logits, labels))
+
+
+@pytest.mark.parametrize("mixed", [of_the_true_logit, of_the_class])
+def test_a_weight_that_looks_at_more_than_the_margin_is_none_of_it(mixed):
+    """The direction is a margin's, the weight is not."""
     assert properties.margin_function(_define(mixed).make()) is None
+
+
+def test_a_narrow_boundary_is_symmetric_only_where_logits_nearly_tie():
+    """Away from ties every step is: the sum over labels is then the number of rivals."""
+    assert not properties.is_symmetric(lab.objective("sigmoid_margin", temperature=0.02))
+    assert properties.is_symmetric(lab.objective("expected_error", temperature=0.02))
+    assert properties.is_symmetric(lab.objective("zero_one"))
 
 
 def test_measured_in_either_precision():
