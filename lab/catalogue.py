@@ -50,8 +50,10 @@ def objective(name: str, **parameters: Any) -> Objective:
     given = _read_parameters(tail[0]) if tail else {}
     for key in given.keys() & parameters.keys():
         raise InputError(f"parameter {key!r} of objective {name!r} is given twice.")
-    definition = _from_file(Path(file + ".py"), name) if file else _find(name)
-    return definition.make(**given, **parameters)
+    if not file:
+        return _find(name).make(**given, **parameters)
+    definition, own = _from_file(Path(file + ".py"), name)
+    return definition.make(**(own | given | parameters))
 
 
 def _find(name: str) -> Definition:
@@ -85,8 +87,8 @@ def register(function: Callable[..., Any] | Definition, **facts: Any) -> Definit
     hyper-parameters. `facts` are further fields of `Definition`: formula, source, `parameters` with ranges, flags. A
     `Definition` is taken as it is.
 
-    Raises: InputError if the name is taken, or the function returns neither one number per example nor one that only
-      the whole batch has.
+    Raises: InputError if the name is taken, or the function has none, or it returns neither one number per example nor
+      one that only the whole batch has.
 
     >>> import lab
     >>> def gce(logits, labels, *, q=0.7):
@@ -103,30 +105,44 @@ def register(function: Callable[..., Any] | Definition, **facts: Any) -> Definit
 
 def _define(function: Callable[..., Any], **facts: Any) -> Definition:
     """A definition read off a plain function: its name, its docstring's first line, its keyword defaults."""
+    if not callable(function) or not hasattr(function, "__name__"):
+        raise InputError(
+            f"an objective is made of a function that has a name, as `def` gives it; got {described(function)}."
+        )
     parameters = {}
-    for parameter in list(inspect.signature(function).parameters.values())[2:]:
+    for parameter in _arguments(function)[2:]:
         if isinstance(parameter.default, bool) or not isinstance(parameter.default, int | float):
             raise InputError(
                 f"parameter {parameter.name!r} of {function.__name__} needs a number as its default, "
                 f"as in `def {function.__name__}(logits, labels, *, {parameter.name}=1.0)`."
             )
         parameters[parameter.name] = Parameter(float(parameter.default))
-    described = (inspect.getdoc(function) or "").split("\n")[0]
+    first_line = (inspect.getdoc(function) or "").split("\n")[0]
     known = {
         "name": function.__name__,
         "family": "own",
-        "formula": described,
+        "formula": first_line,
         "source": "defined by the user",
         "parameters": parameters,
     }
     return Definition(function=function, **(known | facts))
 
 
-def _from_file(path: Path, name: str) -> Definition:
+def _arguments(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except ValueError as error:  # of some that are written in C
+        raise InputError(f"{function.__name__!r} does not say what it is a function of: {error}.") from error
+
+
+def _from_file(path: Path, name: str) -> tuple[Definition, dict[str, Any]]:
+    """A definition in a user's file, and the parameters of an objective that was made of one there."""
     found = from_user_file(path, name, what="objective")
+    if isinstance(found, Objective):
+        return _tried(found.definition), found.parameters
     if not isinstance(found, Definition) and not callable(found):
         raise InputError(f"{name!r} of {path} is no function of logits and labels, but {type(found).__name__}.")
-    return _tried(found if isinstance(found, Definition) else _define(found))
+    return _tried(found if isinstance(found, Definition) else _define(found)), {}
 
 
 def _tried(definition: Definition) -> Definition:

@@ -112,7 +112,8 @@ def at_step(schedule: Schedule, step: int) -> Objective:
 def annealed(objective: Objective, *, to: float, steps: int, parameter: str = "temperature") -> Annealed:
     """The objective, with a parameter that moves geometrically to `to` over `steps` steps.
 
-    Raises: InputError if it has no such parameter, either end is not positive or out of its range, or steps < 1.
+    Raises: InputError if it has no such parameter or that is a whole number, either end is not positive or out of its
+      range, or steps < 1.
 
     >>> import lab
     >>> schedule = annealed(lab.objective("expected_error", temperature=10.0), to=0.1, steps=100)
@@ -120,6 +121,8 @@ def annealed(objective: Objective, *, to: float, steps: int, parameter: str = "t
     [10.0, 1.0, 0.1, 0.1]
     """
     end = objective.definition.make(**{**objective.parameters, parameter: to})  # checks its name and its range
+    if objective.definition.parameters[parameter].whole:
+        raise InputError(f"{parameter} of objective {objective.name!r} is a whole number: nothing lies between two.")
     if steps < 1 or not float(to) > 0 or not bool(jnp.all(objective.parameters[parameter] > 0)):
         raise InputError(
             f"annealing goes geometrically from one number > 0 to another in 1 step or more; got {parameter} "

@@ -830,6 +830,8 @@ def test_an_objective_from_a_users_file(tmp_path):
         ("def loss(logits, labels: return 1", "cannot be run: SyntaxError"),
         ("raise RuntimeError('no')", "cannot be run: RuntimeError: no (mine.py, line 1)"),
         ("loss = 3", "is no function of logits and labels, but int"),
+        ("import functools\n\nloss = functools.partial(max, key=1)", "has a name, as `def` gives it; got partial"),
+        ("loss = max", "'max' does not say what it is a function of: no signature found"),
     ],
 )
 def test_a_wrong_objective_in_a_users_file(tmp_path, body, message):
@@ -837,6 +839,15 @@ def test_a_wrong_objective_in_a_users_file(tmp_path, body, message):
     with pytest.raises(lab.InputError) as error:
         lab.objective(f"{path}:loss")
     assert message in str(error.value)
+
+
+def test_an_objective_made_in_a_users_file(tmp_path):
+    """It keeps the parameters that it was made with; others may still be given."""
+    path = write(tmp_path / "mine.py", "import lab\n\ncold = lab.objective('smoothed_error:rivals=max', width=0.1)\n")
+    assert str(lab.objective(f"{path}:cold")) == "smoothed_error:rivals=max,width=0.1"
+    assert str(lab.objective(f"{path}:cold:width=0.5")) == "smoothed_error:rivals=max,width=0.5"
+    with pytest.raises(lab.InputError, match="has a name, as `def` gives it; got Objective"):
+        lab.register(lab.objective("gce"))
 
 
 RANKED = """

@@ -538,6 +538,7 @@ class TestSchedules:
             (lambda: lab.annealed(lab.objective("expected_error"), to=0.0, steps=10), "> 0"),
             (lambda: lab.annealed(lab.objective("focal"), to=0.0, steps=10, parameter="gamma"), "gamma 2.0 to 0.0"),
             (lambda: lab.annealed(lab.objective("expected_error"), to=0.1, steps=0), "1 step or more"),
+            (lambda: lab.annealed(lab.objective("taylor_ce"), to=5.0, steps=9, parameter="order"), "a whole number"),
             (lambda: lab.annealed(lab.objective("brier"), to=0.1, steps=10), "temperature"),
             (lambda: lab.annealed(lab.objective("gce"), to=2.0, steps=10, parameter="q"), "0 < q <= 1"),
             (lambda: lab.tied(lab.objective("brier"), quantile=0.5), "no temperature"),
