@@ -24,6 +24,7 @@ from lab.margins import (
     centred_margin,
     expm1,
     hard_margin,
+    is_true,
     leads,
     sigmoid,
     soft_margin,
@@ -198,8 +199,7 @@ _NEVER = -38.0  # Phi is below 1e-300 here, and further down log Phi's derivativ
 def _gaussian_logit_noise(logits: Logits, labels: Labels, sigma: Scalar) -> PerExample:
     """1 - E[product over rivals of Phi((z_y - z_j)/sigma + u)], u the noise of the true class."""
     lead = -leads(logits, labels)[:, None, :] / sigma + jnp.asarray(_NODES, logits.dtype)[None, :, None]
-    is_true = (jnp.arange(logits.shape[-1])[None, :] == labels[:, None])[:, None, :]
-    beaten = jnp.sum(jnp.where(is_true, 0.0, log_ndtr(jnp.maximum(lead, _NEVER))), axis=-1)
+    beaten = jnp.sum(jnp.where(is_true(logits, labels)[:, None, :], 0.0, log_ndtr(jnp.maximum(lead, _NEVER))), axis=-1)
     return -jnp.sum(expm1(beaten) * jnp.asarray(_NODE_WEIGHTS, logits.dtype)[None, :], axis=-1)
 
 

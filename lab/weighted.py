@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lab.margins import Labels, Logits, PerExample, expm1, residuals, sigmoid, soft_margin
+from lab.losses import SQUARED_ERROR
+from lab.margins import Labels, Logits, PerExample, expm1, sigmoid, soft_margin
 from lab.objectives import Definition, Parameter, of_soft
 from lab.tempered import bi_tempered
 
@@ -46,6 +47,27 @@ def _taylor_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Ar
     return _taylor(m, order), -_taylor_weight(m, order) * tangent
 
 
+def _poly1_weight(m, epsilon):
+    falling = sigmoid(-m) * (sigmoid(-m) + (1 + epsilon) * sigmoid(m))  # 1 + epsilon p has no digits near epsilon = -1
+    return jnp.where(epsilon < 0, falling, sigmoid(-m) * (1 + epsilon * sigmoid(m)))
+
+
+@jax.custom_jvp
+def _falling_poly1(m, epsilon):
+    """Poly-1 for epsilon < 0, whose two slopes nearly cancel."""
+    return _cross_entropy(m) + epsilon * sigmoid(-m)
+
+
+@_falling_poly1.defjvp
+def _falling_poly1_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
+    (m, epsilon), (d_m, d_epsilon) = primals, tangents
+    return _falling_poly1(m, epsilon), sigmoid(-m) * d_epsilon - _poly1_weight(m, epsilon) * d_m
+
+
+def _poly1(m, epsilon):
+    return jnp.where(epsilon < 0, _falling_poly1(m, epsilon), _cross_entropy(m) + epsilon * sigmoid(-m))
+
+
 def _log_probabilities(logits: Logits) -> Logits:
     return jax.nn.log_softmax(logits, axis=-1)
 
@@ -66,10 +88,6 @@ def _nce_plus_rce(logits: Logits, labels: Labels, alpha, beta, floor) -> PerExam
 def _label_smoothing_ce(logits: Logits, labels: Labels, alpha) -> PerExample:
     uniform = -jnp.mean(_log_probabilities(logits), axis=-1)
     return (1 - alpha) * _cross_entropy(soft_margin(logits, labels)) + alpha * uniform
-
-
-def _brier(logits: Logits, labels: Labels) -> PerExample:
-    return jnp.sum(residuals(logits, labels) ** 2, axis=-1)
 
 
 def _weighted(name: str, formula: str, source: str, **rest: Any) -> Definition:
@@ -118,7 +136,7 @@ TAYLOR_CE = _weighted(
     "taylor_ce",
     "sum for i = 1..order of (1 - p_y)^i / i",
     "Feng et al. 2020, Can cross entropy loss be robust to label noise?",
-    parameters={"order": Parameter(2.0, low=1.0, whole=True)},
+    parameters={"order": Parameter(2.0, low=1.0, high=1000.0, whole=True)},
     margin_form=of_soft(_taylor, _taylor_weight, "(1 - p) * (1 - (1 - p)**order)"),
     flags="bounded calibrated smooth invariant",
 )
@@ -187,8 +205,8 @@ POLY1 = _weighted(
     "Leng et al. 2022, PolyLoss: a polynomial expansion perspective of classification loss functions",
     parameters={"epsilon": Parameter(2.0, low=-1.0)},
     margin_form=of_soft(
-        lambda m, epsilon: _cross_entropy(m) + epsilon * sigmoid(-m),
-        lambda m, epsilon: sigmoid(-m) * (1 + epsilon * sigmoid(m)),
+        _poly1,
+        _poly1_weight,
         "(1 - p) * (1 + epsilon * p)",
     ),
     flags="calibrated smooth invariant",
@@ -222,7 +240,7 @@ BI_TEMPERED = _weighted(
     "bi_tempered",
     "-log_t1 p_y - (1 - sum_j p_j^(2-t1)) / (2 - t1), p = exp_t2(z - lambda) with sum 1",
     "Amid et al. 2019, Robust bi-tempered logistic loss based on Bregman divergences",
-    parameters={"t1": Parameter(0.8, low=0.0, high=1.0), "t2": Parameter(1.2, low=1.0)},
+    parameters={"t1": Parameter(0.8, low=0.0, high=1.0), "t2": Parameter(1.2, low=1.0, high=10.0)},
     function=bi_tempered,
     flags="bounded calibrated smooth invariant",
     note="log_t x = (x^(1-t) - 1) / (1 - t), exp_t its inverse. Bounded where t1 < 1; t1 = t2 = 1 is cross_entropy.",
@@ -240,7 +258,7 @@ BRIER = _weighted(
     "brier",
     "sum_j (p_j - 1[j=y])^2",
     "Brier 1950, Verification of forecasts expressed in terms of probability",
-    function=_brier,
+    function=lambda logits, labels: 2 * SQUARED_ERROR(logits, labels),
     flags="bounded calibrated smooth invariant",
     note="Twice the chapter's squared_error.",
 )
