@@ -4,6 +4,7 @@ Every metric is finished from the same `Sums`, which are added up over chunks wi
 not do: the last batch is smaller, and a mean over classes or bins is no mean over examples in the first place.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,13 +16,14 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from lab.batches import shuffled
 from lab.errors import InputError
 from lab.labels import class_numbers
+from lab.margins import is_true
 from lab.objectives import Objective
 
 BINS = 15  # of the confidence, as in Guo et al. 2017
 
 Logits = Float[Array | np.ndarray, "batch classes"]
 Labels = Array | np.ndarray  # class numbers [batch] or one-hot rows, as objectives take them
-Mask = Array | np.ndarray | None  # bool [batch], the examples that count; None: all of them
+Mask = Array | np.ndarray | Sequence[bool] | None  # bool [batch], the examples that count; None: all of them
 Scalar = Float[Array, ""]
 
 
@@ -57,15 +59,15 @@ def sums(
     """
     classes = logits.shape[1]
     log_probabilities, probabilities = jax.nn.log_softmax(logits), jax.nn.softmax(logits)
-    is_true = labels[:, None] == jnp.arange(classes)[None, :]
+    true = is_true(logits, labels)
     confidence = jnp.max(probabilities, axis=1)
     # A bin is open below and closed above, so an edge is in the bin that it ends.
     inner_edges = jnp.asarray(np.arange(1, bins) / bins, dtype=confidence.dtype)
     number = jnp.sum(confidence[:, None] > inner_edges[None, :], axis=1)
     in_bin = number[:, None] == jnp.arange(bins)[None, :]
     gap = jnp.where(mask, correct(logits, labels) - confidence, 0.0)
-    squares = jnp.sum((probabilities - is_true) ** 2, axis=1)
-    surprise = -jnp.sum(jnp.where(is_true, log_probabilities, 0.0), axis=1)
+    squares = jnp.sum((probabilities - true) ** 2, axis=1)
+    surprise = -jnp.sum(jnp.where(true, log_probabilities, 0.0), axis=1)
     counts = jnp.zeros((classes, classes), dtype=jnp.int32)
     return Sums(
         confusion=counts.at[labels, jnp.argmax(logits, axis=1)].add(mask.astype(jnp.int32)),
@@ -76,18 +78,22 @@ def sums(
 
 
 def finish(total: Sums) -> dict[str, Any]:
-    """Every metric, from the sums: scalars of JAX, or of NumPy if the sums are NumPy's. NaN if no example counts."""
+    """Every metric, from the sums: scalars of JAX, or of NumPy if the sums are NumPy's.
+
+    All are NaN if a logit is, and all but the dead classes if no example counts.
+    """
     right, of_class, answered = total.confusion.diagonal(), total.confusion.sum(axis=1), total.confusion.sum(axis=0)
     examples, present = of_class.sum(), (of_class > 0).sum()
+    nothing = 0 * total.gaps.sum()  # NaN where a logit is: those that count take the first NaN for an answer
     # A class without examples has nothing right: it adds 0 to the sums over classes.
     return {
-        "accuracy": right.sum() / examples,
-        "balanced_accuracy": (right / of_class.clip(1)).sum() / present,
-        "macro_f1": (2 * right / (of_class + answered).clip(1)).sum() / present,
+        "accuracy": right.sum() / examples + nothing,
+        "balanced_accuracy": (right / of_class.clip(1)).sum() / present + nothing,
+        "macro_f1": (2 * right / (of_class + answered).clip(1)).sum() / present + nothing,
         "calibration_error": abs(total.gaps).sum() / examples,
         "brier": total.squares / examples,
         "log_score": total.surprise / examples,
-        "dead_classes": ((of_class > 0) & (answered == 0)).sum(),
+        "dead_classes": ((of_class > 0) & (answered == 0)).sum() + nothing,
     }
 
 
@@ -98,15 +104,14 @@ def _finished(logits: Array, labels: Array, mask: Array, bins: int) -> dict[str,
 
 def _metrics(logits: Logits, labels: Labels, mask: Mask, bins: int = BINS) -> dict[str, Scalar]:
     labels = class_numbers(labels, shape=jnp.shape(logits))
-    if mask is None:
-        mask = jnp.ones(labels.shape, dtype=bool)
+    mask = jnp.ones(labels.shape, dtype=bool) if mask is None else jnp.asarray(mask)
     if mask.dtype != bool or mask.shape != labels.shape:
         raise InputError(f"the mask must be bool of shape {labels.shape}; got {mask.dtype} of shape {mask.shape}.")
-    return _finished(jnp.asarray(logits), labels, jnp.asarray(mask), bins)
+    return _finished(jnp.asarray(logits), labels, mask, bins)
 
 
 def accuracy(logits: Logits, labels: Labels, *, mask: Mask = None) -> Scalar:
-    """The share of examples whose largest logit is the true class's, in [0, 1].
+    """The share of examples whose largest logit is the true class's, in [0, 1]; NaN, as all metrics, if a logit is.
 
     >>> float(accuracy(jnp.array([[0.0, 2.0], [1.0, 0.0]]), jnp.array([1, 1])))
     0.5

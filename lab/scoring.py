@@ -138,6 +138,8 @@ def _tried(name: str, function: Callable[[Any, Any], Any], classes: int) -> Metr
                 f"metric {name!r} fails on logits {list(logits.shape)} and labels {list(labels.shape)}: "
                 f"{failure(error)}"
             ) from error
+    if isinstance(found, np.ndarray):
+        found = found[()]  # of an array without axes, its number
     if np.ndim(found) or not isinstance(found, float | int | np.number | np.bool_ | Array):
         raise InputError(f"metric {name!r} must return one number of all examples; it returns {described(found)}.")
     tried = Metric(name, function, compiled)

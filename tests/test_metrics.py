@@ -156,9 +156,18 @@ class TestMetrics:
         assert math.isnan(METRICS[name](logits, labels, mask=np.zeros(200, dtype=bool)))
 
     @EVERY_METRIC
-    def test_a_network_that_is_nan_gets_no_good_scores(self, name):
-        found = float(METRICS[name](jnp.full((4, 3), jnp.nan), jnp.array([0, 1, 2, 2])))
-        assert math.isnan(found) or found < 0.34
+    def test_a_network_that_is_nan_has_no_scores(self, name):
+        """Neither where a single logit is: argmax would take it for the largest."""
+        for logits in (jnp.full((4, 3), jnp.nan), jnp.zeros((4, 3)).at[1, 2].set(jnp.nan)):
+            assert math.isnan(METRICS[name](logits, jnp.array([0, 1, 2, 2])))
+
+    def test_a_surprise_without_end_is_no_lack_of_answers(self):
+        logits = jnp.array([[-jnp.inf, 0.0], [0.0, -jnp.inf]])
+        found = {name: float(metric(logits, jnp.array([0, 0]))) for name, metric in METRICS.items()}
+        assert found["log_score"] == math.inf and found["accuracy"] == 0.5
+
+    def test_a_mask_may_be_a_list(self):
+        assert metrics.accuracy(np.eye(3), np.array([0, 0, 2]), mask=[True, True, False]) == 0.5
 
     @EVERY_METRIC
     def test_compiled_and_with_one_hot_labels_it_is_the_same(self, name):
@@ -265,6 +274,12 @@ class TestEvaluate:
         spread = logits[:, 0].std()
         assert found["loss"] == pytest.approx(np.array([[spread**2, spread**3], [4 * spread**2, spread**3]]), rel=1e-12)
         assert found["accuracy"] == pytest.approx(np.mean(logits.argmax(axis=1) == labels), rel=1e-12)
+
+    def test_of_a_network_that_is_not_finite_nothing_is_said(self, pictures):
+        images, labels, parameters, _ = pictures
+        broken = jax.tree.map(lambda leaf: leaf * np.nan, parameters)
+        found = lab.evaluate(linear, lab.objective("cross_entropy"), broken, images, labels)
+        assert "dead_classes" in found and all(math.isnan(value) for value in found.values())
 
     def test_many_examples_in_float32(self, mnist):
         """9,000 digits in chunks of 64 leave 40; the sums keep their digits."""

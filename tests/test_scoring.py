@@ -82,6 +82,13 @@ def test_what_is_written_with_jax_is_compiled_and_what_is_not_is_called_for_each
     assert ours(LOGITS[0], LABELS).shape == () and ours(LOGITS[None], LABELS).shape == (1, 3)
 
 
+def test_a_number_may_be_an_array_without_axes():
+    def right(logits, labels):
+        return np.array(np.mean(np.asarray(logits).argmax(axis=1) == labels))
+
+    np.testing.assert_allclose(lab.metric(right, classes=5)(LOGITS, LABELS), lab.metric("accuracy")(LOGITS, LABELS))
+
+
 def test_it_is_compiled_once_for_any_number_of_calls():
     traced = []
 
