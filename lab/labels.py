@@ -33,7 +33,7 @@ def class_numbers(labels: Array | np.ndarray, *, shape: tuple[int, ...]) -> Int[
     """Labels in either form, as class numbers that fit logits of `shape` [batch, classes].
 
     Inside a compiled function only shapes can be checked; concrete labels are checked in full,
-    because JAX clips a label that is out of range in silence.
+    because JAX takes a label that is out of range in silence: most objectives are NaN then, and some a number.
 
     Raises: InputError naming what came and what is allowed.
 

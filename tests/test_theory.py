@@ -12,6 +12,7 @@ from scipy.stats import norm
 from test_commands import ROOT, run
 
 import lab
+from lab.catalogue import definitions
 from lab.diagnostics import effective_examples, weights
 from lab.surrogates import KERNELS
 
@@ -234,7 +235,15 @@ def test_numerical_traps():
     assert float(guarded(jnp.array([[-100.0, 0.0]]), jnp.array([0]))[0]) == pytest.approx(16.118, abs=1e-3)
     assert float(slope(guarded, -np.log(1e7))) == pytest.approx(-0.5, rel=1e-3)
     assert float(slope(guarded, -30.0)) == pytest.approx(-9.4e-7, rel=0.01)
-    beyond = jax.jit(lambda y: lab.objective("cross_entropy")(jnp.zeros((1, 10)), y))(jnp.array([10]))
-    assert np.isnan(beyond).all()
+
+    @jax.jit
+    def of_label(label):
+        logits = jnp.arange(10.0)[None, :]
+        return {one.name: one.make()(logits, label[None])[0] for one in definitions() if one.family != "own"}
+
+    beyond, below = (of_label(jnp.array(label)) for label in (10, -1))
+    no_class = {"zero_one", "squared_error", "brier", "soft_balanced_error", "soft_macro_f1"}
+    assert {name for name, value in beyond.items() if not np.isnan(value)} == no_class
+    assert not any(np.isnan(value) for value in below.values())
     ties = jax.grad(lambda z: lab.hard_margin(z, jnp.array([0]))[0])(jnp.array([[0.0, 1.0, 1.0]]))
     assert ties.tolist() == [[1.0, -0.5, -0.5]]
