@@ -31,8 +31,8 @@ class Interval(NamedTuple):
         '0.50 [0.40, 0.60]'
         """
         if self.n < 2:
-            return f"{self.mean:.{digits}f}"
-        return f"{self.mean:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+            return f"{self.mean:,.{digits}f}"
+        return f"{self.mean:,.{digits}f} [{self.low:,.{digits}f}, {self.high:,.{digits}f}]"
 
 
 def mean_interval(
