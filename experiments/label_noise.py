@@ -2,7 +2,7 @@
 
     python experiments/label_noise.py [--full] [--seeds 5] [--data-dir DIR]
 
-About 70 seconds on 2 cores with 1,000 digits of the embedded sample, enough to learn by heart in 500 steps. What to
+About 100 seconds on 2 cores with 1,000 digits of the embedded sample, enough to learn by heart in 500 steps. What to
 expect, measured with 5 networks (784-50-10 ReLU, each objective at its own best learning rate): with right labels cross
 entropy (88.9 %) is within 1.3 points of all but expected error (84.9 %). With 60 % of them wrong it ends at 67.0 % and
 gives back 17 % of the wrong labels as they stand; gce at 72.0 % (5.0 points more, from 1.7 to 8.3), and gives back 12

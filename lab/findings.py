@@ -221,5 +221,5 @@ def caption(results: "xarray.Dataset") -> str:
     n = results.sizes["seed"]
     return (
         f"{results.attrs['data']}. Network {results.attrs['network']}, {results.attrs['recipe']}. "
-        f"n = {_networks(n)}, {results.attrs['examples']:,} training images each."
+        f"n = {_networks(n)}, {results.attrs['examples']:,} training images{' each' if n > 1 else ''}."
     )

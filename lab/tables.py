@@ -55,7 +55,7 @@ _PARTS = (
 def comparison_table(results: "xarray.Dataset", *, width: int) -> Table:
     """Objectives in rows, stages in columns: cosine with cross entropy, effective examples, gain, gradient norm.
 
-    Means over networks; a gradient that is dead in all of them reads "dead: 0" where it is exactly 0, and
+    Means over networks; a gradient that is dead in all of them reads "dead: 0" where its norm is 0, and
     "dead: ~0" where it is lost in float32. What `width`, in characters, is too narrow for is left out: the norm first,
     and then the gain.
     """

@@ -142,8 +142,8 @@ def test_a_picture_says_its_finding_and_its_source(run, drawn, comparison, name)
     shown = written.replace("\u00a0", " ")
     headline = getattr(headlines, name)(comparison)
     assert headline[:40] in shown
-    of = "n = 1 network, 100" if name == "staircase" else "n = 2 networks, 200"
-    assert f"{of} training images each" in " ".join(shown.split())
+    of = "n = 1 network, 100 training images." if name == "staircase" else "n = 2 networks, 200 training images each."
+    assert of in " ".join(shown.split())
     assert "embedded sample" in shown
 
 

@@ -153,7 +153,7 @@ def test_the_page_says_what_the_figures_and_the_table_say(page, comparison):
     for finding in lab.summarise(comparison):
         assert finding.claim in page.words and finding.evidence in page.words
     assert "n = 2 networks, 200 training images each." in page.words
-    assert "n = 1 network, 100 training images each." in page.words  # of the staircase
+    assert "n = 1 network, 100 training images." in page.words  # of the staircase
     assert not re.search(r"\d %|n = \d", " ".join(page.text)), "a number may part from its sign at a line's end"
     assert comparison.attrs["data"] in page.words
     race = raced(comparison)
