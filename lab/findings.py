@@ -218,8 +218,10 @@ def _networks(count: int) -> str:
 
 def caption(results: "xarray.Dataset") -> str:
     """What every picture says of where its numbers come from."""
+    return f"{results.attrs['data']}. Network {results.attrs['network']}, {results.attrs['recipe']}. {counts(results)}"
+
+
+def counts(results: "xarray.Dataset") -> str:
+    """How many networks and images a number rests on."""
     n = results.sizes["seed"]
-    return (
-        f"{results.attrs['data']}. Network {results.attrs['network']}, {results.attrs['recipe']}. "
-        f"n = {_networks(n)}, {results.attrs['examples']:,} training images{' each' if n > 1 else ''}."
-    )
+    return f"n = {_networks(n)}, {int(results.attrs['examples']):,} training images{' each' if n > 1 else ''}."

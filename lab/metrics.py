@@ -84,17 +84,19 @@ def finish(total: Sums) -> dict[str, Any]:
     """
     right, of_class, answered = total.confusion.diagonal(), total.confusion.sum(axis=1), total.confusion.sum(axis=0)
     examples, present = of_class.sum(), (of_class > 0).sum()
-    nothing = 0 * total.gaps.sum()  # NaN where a logit is: those that count take the first NaN for an answer
     # A class without examples has nothing right: it adds 0 to the sums over classes.
-    return {
-        "accuracy": right.sum() / examples + nothing,
-        "balanced_accuracy": (right / of_class.clip(1)).sum() / present + nothing,
-        "macro_f1": (2 * right / (of_class + answered).clip(1)).sum() / present + nothing,
+    found = {
+        "accuracy": right.sum() / examples,
+        "balanced_accuracy": (right / of_class.clip(1)).sum() / present,
+        "macro_f1": (2 * right / (of_class + answered).clip(1)).sum() / present,
         "calibration_error": abs(total.gaps).sum() / examples,
         "brier": total.squares / examples,
         "log_score": total.surprise / examples,
-        "dead_classes": ((of_class > 0) & (answered == 0)).sum() + nothing,
+        "dead_classes": ((of_class > 0) & (answered == 0)).sum(),
     }
+    # Argmax takes the first NaN for the largest logit, so that counts would look like those of a network that answers.
+    array = jnp if isinstance(total.surprise, jax.Array) else np
+    return {name: array.where(array.isnan(total.surprise), np.nan, value) for name, value in found.items()}
 
 
 @partial(jax.jit, static_argnames="bins")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lab import headlines, legend, ranking, series
 from lab.columns import COLUMNS
-from lab.findings import summarise
+from lab.findings import counts, summarise
 from lab.frame import intervals, source, spans
 from lab.markup import Style, boxes, figure, glossary, plain, radio, unbroken
 from lab.markup import legend as buttons
@@ -216,12 +216,6 @@ def _race(race: "xarray.Dataset") -> Part:
 def _figure(headline: str, content: str, note: str, results: "xarray.Dataset") -> str:
     """A figure with its finding above and its note, which is HTML, below."""
     return figure(content, unbroken(f"{note} {counts(results)} Data and training: above."), headline=headline)
-
-
-def counts(results: "xarray.Dataset") -> str:
-    """How many networks and images a number rests on."""
-    n = results.sizes["seed"]
-    return f"n = {n} network{'s' if n > 1 else ''}, {int(results.attrs['examples']):,} training images each."
 
 
 def first_focus(results: "xarray.Dataset") -> str:
