@@ -24,6 +24,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 from lab.errors import InputError, Stopped
@@ -129,7 +130,7 @@ class _Rate(ProgressColumn):
     """Images a second."""
 
     def __init__(self, images_per_step: int):
-        super().__init__()
+        super().__init__(Column(no_wrap=True))
         self.images_per_step = images_per_step
 
     def render(self, task: Task) -> Text:
