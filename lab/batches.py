@@ -15,6 +15,8 @@ Indices = Int[np.ndarray, "steps batch"]
 
 def _generator(key: PRNGKeyArray, number: int) -> np.random.Generator:
     high, low = (int(word) for word in np.asarray(jax.random.key_data(key)).ravel()[-2:])
+    # Where the first word is 2^31 or more, NumPy makes the pair float64 on its way, and its last 11 bits are lost:
+    # kept as it is, for with other mini-batches all published numbers would be others.
     return np.random.Generator(np.random.Philox(key=[(high << 32) | low, number]))
 
 
