@@ -2,10 +2,10 @@
 
 import shutil
 from collections.abc import Callable, Iterable
+from importlib.util import find_spec
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
@@ -47,7 +47,7 @@ class Preloaded:
 
 
 class Digits(Dataset):
-    """One image at a time, made float32 in [0, 1] when it is asked for, as torchvision's MNIST with ToTensor does."""
+    """One image at a time, made float32 in [0, 1] when it is asked for: the least that a dataset has to do."""
 
     def __init__(self, data: Data):
         self.images, self.labels = torch.from_numpy(data.images), data.labels.tolist()
@@ -59,26 +59,28 @@ class Digits(Dataset):
         return self.images[index].float().div(255), self.labels[index]
 
 
-class Pictures(Digits):
-    """One PIL image at a time and then the steps of torchvision's ToTensor, as PyTorch's MNIST example has it."""
+def pictures(data: Data) -> Dataset:
+    """torchvision's MNIST with ToTensor, as PyTorch's quickstart has it, of images that need not be read anew."""
+    from torchvision.datasets import MNIST
+    from torchvision.transforms import ToTensor
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        picture = Image.fromarray(self.images[index].view(28, 28).numpy())
-        pixels = torch.from_numpy(np.array(picture, copy=True)).view(28, 28, 1)
-        return pixels.permute(2, 0, 1).contiguous().float().div(255).flatten(), self.labels[index]
+    found = MNIST.__new__(MNIST)
+    found.data, found.targets = torch.from_numpy(data.images).view(-1, 28, 28), torch.from_numpy(data.labels).long()
+    found.transform, found.target_transform = ToTensor(), None
+    return found
 
 
 class Loaded(Preloaded):
     """Batches from a DataLoader, in this process."""
 
-    def __init__(self, data: Data, seed: int, *, dataset: type[Digits] = Digits):
+    def __init__(self, data: Data, seed: int, *, dataset: Callable[[Data], Dataset] = Digits):
         super().__init__(data, seed)
         self.loader = DataLoader(dataset(data), batch_size=BATCH, shuffle=True)
 
     def batches(self) -> Iterable[tuple[Tensor, Tensor]]:
         """Those of a new epoch."""
         for images, labels in self.loader:
-            yield images.to(DEVICE), labels.to(DEVICE)
+            yield images.flatten(1).to(DEVICE), labels.to(DEVICE)
 
 
 def on_device(images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -89,8 +91,11 @@ def on_device(images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
 PEERS = {
     "PyTorch, tensors preloaded": Preloaded,
     "PyTorch, its DataLoader of tensors": Loaded,
-    "PyTorch, its DataLoader of pictures": lambda data, seed: Loaded(data, seed, dataset=Pictures),
 }
+if find_spec("torchvision"):
+    PEERS["PyTorch, its DataLoader of torchvision's MNIST"] = lambda data, seed: Loaded(data, seed, dataset=pictures)
+else:
+    NOTE += "; left out: torchvision, which is not installed"
 if DEVICE == "cuda" or shutil.which("g++"):
     PEERS["PyTorch, torch.compile"] = lambda data, seed: Preloaded(data, seed, compiled=True)
 else:

@@ -40,10 +40,16 @@ def interval(unit: str, digits: str) -> list[alt.Tooltip]:
 
 
 def temperatures(
-    measure: str, keys: Sequence[str], at: Sequence[float], span: tuple[float, float], *, legend: bool = False
+    measure: str,
+    keys: Sequence[str],
+    at: Sequence[float],
+    span: tuple[float, float],
+    *,
+    legend: bool | Sequence[str] = False,
 ) -> alt.LayerChart:
     """One diagnostic over temperature: a line per objective, a band for its interval over networks.
 
+    `keys` are all there are, those without a temperature as well: each then looks as it does in every picture.
     `span` is from where to where the values go.
     """
     floor, top = span

@@ -146,7 +146,7 @@ def temperatures(results: "xarray.Dataset") -> alt.VConcatChart:
     keys = legend.swept_keys(results)
     at = legend.swept_temperatures(results)
     panels: list[Any] = [
-        charts.temperatures(measure, keys, at, span(rows, measure), legend=True)
+        charts.temperatures(measure, legend.keys(results), at, span(rows, measure), legend=keys)
         for measure in series.TEMPERATURE_MEASURES
     ]
     panels.append(grids.deaths(keys))

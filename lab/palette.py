@@ -151,17 +151,18 @@ def _scales(keys: Sequence[str]) -> tuple[alt.Scale, alt.Scale]:
     )
 
 
-def _key(shown: bool) -> alt.Legend | None:
+def _key(shown: bool | Sequence[str]) -> alt.Legend | None:
     if not shown:
         return None
-    return alt.Legend(title=None, orient="bottom", columns=5, symbolType="stroke", symbolOpacity=1)
+    values = alt.Undefined if shown is True else list(shown)
+    return alt.Legend(title=None, orient="bottom", columns=5, symbolType="stroke", symbolOpacity=1, values=values)
 
 
-def colour(keys: Sequence[str], field: str = "key", *, legend: bool = False) -> alt.Color:
-    """The colour channel; its legend, where wanted, shows the dash as well."""
+def colour(keys: Sequence[str], field: str = "key", *, legend: bool | Sequence[str] = False) -> alt.Color:
+    """The colour channel; its legend, where wanted (of all keys or of some), shows the dash as well."""
     return alt.Color(f"{field}:N", scale=_scales(keys)[0], legend=_key(legend))
 
 
-def dash(keys: Sequence[str], field: str = "key", *, legend: bool = False) -> alt.StrokeDash:
+def dash(keys: Sequence[str], field: str = "key", *, legend: bool | Sequence[str] = False) -> alt.StrokeDash:
     """The dash channel: the second cue for whoever does not see the colour."""
     return alt.StrokeDash(f"{field}:N", scale=_scales(keys)[1], legend=_key(legend))

@@ -55,7 +55,7 @@ def specs(results: "xarray.Dataset", rows: dict[str, series.Rows]) -> dict[str, 
     )
     found["weights"] = _spec(charts.node_weights(), choices, height=220)
     for measure in series.TEMPERATURE_MEASURES:
-        chart = charts.temperatures(measure, swept, at, figures.span(rows["temperatures"], measure))
+        chart = charts.temperatures(measure, legend.keys(results), at, figures.span(rows["temperatures"], measure))
         found[f"temperatures-{measure}"] = _spec(chart, choices, height=190, where={"measure": measure})
     height, dead = max(60, 26 * len(swept)), {"measure": "dead"}
     found["temperatures-dead"] = _spec(grids.deaths(swept), choices, height=height, where=dead)

@@ -1,6 +1,7 @@
 """Figures: what is drawn is what was measured, titles follow the data, and no JAX is needed."""
 
 import io
+import json
 import re
 import subprocess
 import sys
@@ -220,6 +221,24 @@ def test_cosines_are_the_measured_ones(comparison):
             assert row["mean"] == pytest.approx(expected, rel=1e-3, abs=1e-4)
             assert row["n"] == 2
     assert {row["row"] for row in rows if row["dead"]} == {"1  zero_one"}
+
+
+def test_an_objective_of_ones_own_looks_the_same_over_temperature(comparison):
+    """Though one without a temperature, which comes before it, is not there."""
+    own = comparison
+    for coordinate in ("objective", "other", "name", "title"):
+        names = [re.sub("^ramp", "second", re.sub("^gce", "first", name)) for name in own[coordinate].values]
+        own = own.assign_coords({coordinate: (own[coordinate].dims, names)})
+
+    def colours(chart):
+        found = set()
+        for part in json.dumps(chart.to_dict()).split('"scale": ')[1:]:
+            scale, _ = json.JSONDecoder().raw_decode(part)
+            if "second" in scale.get("domain", []):
+                found.add(str(scale["range"][scale["domain"].index("second")]))
+        return {one for one in found if one.startswith("#")}  # and not a dash
+
+    assert colours(figures.margins(own)) == colours(figures.temperatures(own)) != set()
 
 
 def test_temperatures_have_the_t_interval_of_their_networks(comparison):
