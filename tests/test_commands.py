@@ -19,7 +19,8 @@ import lab
 from lab.runs import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = ["--seeds", "1", "--stages", "0,20", "--examples", "100", "--temperatures", "0.1,1"]
+FEW = ["--examples", "100", "--temperatures", "0.1,1"]
+SMALL = ["--seeds", "1", "--stages", "0,20", *FEW]
 LITTLE = ["--subset", "2000", "--batch-size", "10", "--network", "mlp:8"]
 # Shells start what runs in the background with Ctrl-C ignored, and what that starts inherits it.
 LISTENING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from test_commands import ROOT, SMALL, run
+from test_commands import FEW, ROOT, SMALL, run
 
 README = (ROOT / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -63,7 +63,8 @@ def test_commands_run(command, tmp_path):
         assert run("train", *EXTRA["train"], cwd=tmp_path).returncode == 0
         arguments[arguments.index("RUN")] = next((tmp_path / "runs").iterdir())
     program = ("-m", "lab") if first == "-m" else (ROOT / first,)
-    done = run(*arguments, *EXTRA.get(name, []), cwd=tmp_path, program=program)
+    smaller = FEW if "--checkpoint" in arguments else EXTRA.get(name, [])
+    done = run(*arguments, *smaller, cwd=tmp_path, program=program)
     assert done.returncode == 0, done.stderr + done.stdout
     if name.startswith("experiments/"):
         assert "MNIST, embedded sample" in done.stdout

@@ -118,7 +118,7 @@ def test_check_tells_a_good_objective_from_a_bad_one(tmp_path):
     good, bad = (run("check", f"mine.py:{name}", cwd=tmp_path) for name in ("good", "bad"))
     assert good.returncode == 0, good.stdout + good.stderr
     assert "a function of the soft margin at T = 1" in good.stdout
-    assert bad.returncode == 1 and "Wrong: finite." in bad.stdout
+    assert bad.returncode == 1 and "Wrong: finite, death." in bad.stdout
 
 
 @pytest.mark.parametrize(
