@@ -239,7 +239,8 @@ def _one_network(
             held_out = _batch(others.images, others.labels)
             precision = "highest" if settings.precision == "float64" else settings.precision
             measured = measure(network, measured_on, own, held_out, objectives, metric=judge, precision=precision)
-            moved = move_weights(network, measured_on, *own, key, precision=precision)
+            with jax.default_matmul_precision(precision):
+                moved = move_weights(network, measured_on, *own, key)
         rows.append(measured | moved | whole)
     return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
 

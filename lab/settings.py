@@ -12,21 +12,12 @@ from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 import tyro
 
 from lab.errors import InputError, unknown
+from lab.options import at_least, not_negative, numbers, positive, rising_positive
 
 T = TypeVar("T")
 Precision = Literal["highest", "high", "default", "float64"]
 # The metrics that have objectives made of them, which take part wherever no others are asked for.
 SMOOTHED = {"balanced_accuracy": ("soft_balanced_error",), "macro_f1": ("soft_macro_f1",)}
-
-
-def _at_least(name: str, value: int, low: int) -> None:
-    if value < low:
-        raise InputError(f"--{name} must be at least {low}; got {value}.")
-
-
-def _not_negative(name: str, value: float) -> None:
-    if not 0 <= value < math.inf:
-        raise InputError(f"--{name} must be a finite number >= 0; got {value}.")
 
 
 def decayed(weight_decay: float) -> str:
@@ -36,26 +27,6 @@ def decayed(weight_decay: float) -> str:
     ('', ', weight decay 0.0001')
     """
     return f", weight decay {weight_decay:g}" if weight_decay else ""
-
-
-def read_numbers(text: str, *, option: str) -> tuple[float, ...]:
-    """The numbers of a comma-separated option.
-
-    >>> read_numbers("0.1, 1", option="temperatures")
-    (0.1, 1.0)
-    """
-    try:
-        return tuple(float(part) for part in text.split(",") if part.strip())
-    except ValueError:
-        raise InputError(f"--{option} must be numbers separated by commas; got {text!r}.") from None
-
-
-def _rising_positive(text: str, *, option: str) -> tuple[float, ...]:
-    """The numbers of an option, each once, rising."""
-    values = read_numbers(text, option=option)
-    if not all(0 < value < math.inf for value in values):
-        raise InputError(f"--{option} must be finite numbers > 0; got {text!r}.")
-    return tuple(sorted(set(values)))
 
 
 def restored(kind: type[T], config: dict[str, Any]) -> T:
@@ -99,7 +70,7 @@ class DataSettings:
     """number of training images kept, before classes are cut and labels made wrong; 0: all"""
 
     def __post_init__(self) -> None:
-        _at_least("subset", self.subset, 0)
+        at_least("subset", self.subset, 0)
         if not 0 <= self.label_noise < 1:
             raise InputError(f"--label-noise must be a share from 0 to below 1; got {self.label_noise}.")
         if not 1 <= self.imbalance < math.inf:
@@ -124,10 +95,9 @@ class TrainingSettings:
     """shuffled epochs, or batches drawn with replacement as in the chapter"""
 
     def __post_init__(self) -> None:
-        _at_least("batch-size", self.batch_size, 1)
-        if not 0 < self.learning_rate < math.inf:
-            raise InputError(f"--learning-rate must be a finite number > 0; got {self.learning_rate}.")
-        _not_negative("weight-decay", self.weight_decay)
+        at_least("batch-size", self.batch_size, 1)
+        positive("learning-rate", self.learning_rate)
+        not_negative("weight-decay", self.weight_decay)
 
     def recipe(self, objective: str) -> str:
         """How networks are trained on an objective, in a few words for captions."""
@@ -171,10 +141,10 @@ class CompareSettings:
     """the folder in which the run's own folder is made"""
 
     def __post_init__(self) -> None:
-        _at_least("seeds", self.seeds, 1)
-        _at_least("seed", self.seed, 0)
-        _at_least("examples", self.examples, 2)
-        _at_least("race", self.race, 0)
+        at_least("seeds", self.seeds, 1)
+        at_least("seed", self.seed, 0)
+        at_least("examples", self.examples, 2)
+        at_least("race", self.race, 0)
         if self.race and self.checkpoint:
             raise InputError("--race trains networks, --checkpoint measures those that are saved: give one of the two.")
         if self.checkpoint and (trained := self._of_training):
@@ -195,7 +165,7 @@ class CompareSettings:
     @property
     def stage_steps(self) -> tuple[int, ...]:
         """The stages as numbers of steps."""
-        steps = read_numbers(self.stages, option="stages")
+        steps = numbers("stages", self.stages)
         rising = all(a < b for a, b in zip(steps, steps[1:], strict=False))
         if not steps or steps[0] < 0 or not rising or not all(step.is_integer() for step in steps):
             raise InputError(f"--stages must be rising whole numbers of steps from 0 on; got {self.stages!r}.")
@@ -209,7 +179,7 @@ class CompareSettings:
     @property
     def temperature_values(self) -> tuple[float, ...]:
         """The temperatures as numbers, each once, rising."""
-        if not (values := _rising_positive(self.temperatures, option="temperatures")):
+        if not (values := rising_positive("temperatures", self.temperatures)):
             raise InputError(f"--temperatures must be finite numbers > 0; got {self.temperatures!r}.")
         return values
 
@@ -240,9 +210,9 @@ class TrainSettings:
     """the folder in which the run's own folder is made"""
 
     def __post_init__(self) -> None:
-        _at_least("epochs", self.epochs, 1)
-        _at_least("seeds", self.seeds, 1)
-        _at_least("seed", self.seed, 0)
+        at_least("epochs", self.epochs, 1)
+        at_least("seeds", self.seeds, 1)
+        at_least("seed", self.seed, 0)
         if not 0 <= self.anneal_to < math.inf:
             raise InputError(f"--anneal-to must be a temperature > 0; got {self.anneal_to}.")
         if not 0 <= self.margin_quantile <= 1:
@@ -311,8 +281,8 @@ class SweepSettings:
 
     def __post_init__(self) -> None:
         for name, low in (("batch-size", 1), ("epochs", 1), ("seeds", 1), ("seed", 0), ("widenings", 0)):
-            _at_least(name, getattr(self, name.replace("-", "_")), low)
-        _not_negative("weight-decay", self.weight_decay)
+            at_least(name, getattr(self, name.replace("-", "_")), low)
+        not_negative("weight-decay", self.weight_decay)
         _ = self.temperature_values, self.learning_rate_values, self.optimisers
 
     @property
@@ -324,12 +294,12 @@ class SweepSettings:
     @property
     def temperature_values(self) -> tuple[float, ...]:
         """The temperatures as numbers, each once, rising; none if each objective is to be taken at its own."""
-        return _rising_positive(self.temperatures, option="temperatures")
+        return rising_positive("temperatures", self.temperatures)
 
     @property
     def learning_rate_values(self) -> tuple[float, ...]:
         """The learning rates as numbers, each once, rising."""
-        if not (values := _rising_positive(self.learning_rates, option="learning-rates")):
+        if not (values := rising_positive("learning-rates", self.learning_rates)):
             raise InputError("--learning-rates must be one or more finite numbers > 0; got none.")
         return values
 
@@ -372,7 +342,7 @@ class StudySettings:
     def __post_init__(self) -> None:
         for one in fields(self):  # an experiment's own numbers (images, steps) among them
             if one.type is int:
-                _at_least(one.name, getattr(self, one.name), 0 if one.name == "seed" else 1)
+                at_least(one.name, getattr(self, one.name), 0 if one.name == "seed" else 1)
 
     @property
     def seed_range(self) -> range:
@@ -392,8 +362,7 @@ class ShowSettings:
     """the folder in which the run's own folder is made"""
 
     def __post_init__(self) -> None:
-        if not 0 < self.span < math.inf:
-            raise InputError(f"--span must be a finite number > 0; got {self.span}.")
+        positive("span", self.span)
 
 
 @dataclass(frozen=True)

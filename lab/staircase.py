@@ -80,21 +80,8 @@ def move_weights(
     images: Float[Array, "batch pixels"],
     labels: Int[Array, " batch"],
     key: PRNGKeyArray,
-    *,
-    precision: str = "highest",
 ) -> dict[str, Any]:
     """What happens when single weights are moved: finite differences, and a line along the steepest one."""
-    with jax.default_matmul_precision(precision):
-        return _moved(network, parameters, images, labels, key)
-
-
-def _moved(
-    network: Network,
-    parameters: Any,
-    images: Float[Array, "batch pixels"],
-    labels: Int[Array, " batch"],
-    key: PRNGKeyArray,
-) -> dict[str, Any]:
     slopes = np.asarray(_cross_entropy_slopes(network.apply, parameters, images, labels))
     # Weights on pixels that are black in every image move nothing: they would make any loss look flat.
     alive = np.flatnonzero(slopes) if slopes.any() else np.arange(slopes.size)

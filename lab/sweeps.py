@@ -112,11 +112,8 @@ def sweep(
         scores = _scores(rows, contest.metric.name)
         wanted = _beyond_the_edges(scores, grid, settings.widenings)
         for cell in wanted:
-            how = (
-                "best at the edge of the learning rates"
-                if scores[_best(scores, objective=cell.objective)] >= 0
-                else ("diverged at every learning rate")
-            )
+            lost = scores[_best(scores, objective=cell.objective)] < 0
+            how = "diverged at every learning rate" if lost else "best at the edge of the learning rates"
             say(f"{cell.objective}: {how}; {cell.learning_rate:.3g} is tried as well.")
     return _labelled(settings, data, contest, rows)
 

@@ -229,7 +229,7 @@ def test_doctor_names_folders_as_they_are(folder, tmp_path):
 @pytest.mark.parametrize("platform", ["cuda", "tpux"])
 def test_a_device_that_is_not_there_is_one_message(platform, tmp_path):
     if platform == "cuda" and any(one.platform == "gpu" for one in jax.devices()):
-        pytest.skip("there is one")
+        pytest.skip("JAX has a GPU here")
     done = run("doctor", cwd=tmp_path, environment={"JAX_PLATFORMS": platform})
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert f"error: JAX_PLATFORMS is '{platform}': JAX finds no device to compute on" in done.stderr

@@ -13,7 +13,7 @@ FOLDER = Path(lab.__file__).parent
 
 # From the top down: a module may import those before it.
 LAYERS = """
-errors machine settings files labels userfile
+errors machine options settings files labels userfile
 idx published sample prepared sources conditions userdata data sample.make checkpoints runs collection
 batches convolutions networks book
 margins objectives losses tempered weighted surrogates hinges confusion catalogue metrics scoring properties checks
@@ -29,6 +29,7 @@ console studies doctor reference __main__
 WITHOUT_JAX = [
     "errors",
     "machine",
+    "options",
     "settings",
     "checkpoints",
     "statistics",
