@@ -63,6 +63,9 @@ if TYPE_CHECKING:
     from lab.landscape import principal_plane as principal_plane
     from lab.landscape import random_direction as random_direction
     from lab.landscape import slice_values as slice_values
+    from lab.lifecycle import lasting_run as lasting_run
+    from lab.lifecycle import new_run as new_run
+    from lab.lifecycle import resumed_run as resumed_run
     from lab.margins import centred_margin as centred_margin
     from lab.margins import hard_margin as hard_margin
     from lab.margins import sigmoid as sigmoid
@@ -96,9 +99,6 @@ if TYPE_CHECKING:
     from lab.rays import metric_gain as metric_gain
     from lab.report import write_report as write_report
     from lab.runs import Run as Run
-    from lab.runs import lasting_run as lasting_run
-    from lab.runs import new_run as new_run
-    from lab.runs import resumed_run as resumed_run
     from lab.schedules import annealed as annealed
     from lab.schedules import hand_over as hand_over
     from lab.schedules import tied as tied
@@ -167,7 +167,8 @@ _HOME = {
     "ranking": "compared",
     "rays": "accuracy_gain best_weight metric_gain",
     "report": "write_report",
-    "runs": "Run lasting_run new_run resumed_run",
+    "lifecycle": "lasting_run new_run resumed_run",
+    "runs": "Run",
     "schedules": "annealed hand_over tied",
     "scoring": "Metric metric",
     "settings": "CompareSettings DataSettings StudySettings SweepSettings TrainingSettings TrainSettings",

@@ -19,7 +19,8 @@ import lab
 from lab.collection import runs_at
 from lab.console import cli, interruptible, progress, read_again
 from lab.errors import InputError
-from lab.runs import Run, begun_with
+from lab.lifecycle import begun_with
+from lab.runs import Run
 from lab.settings import CompareSettings, DoctorSettings, ShowSettings, SweepCommand, TrainCommand, restored
 
 

@@ -17,9 +17,9 @@ from lab.data import DATASETS, Dataset, load_from
 from lab.environment import describe
 from lab.errors import InputError
 from lab.figures import draw
+from lab.lifecycle import begun_with, lasting_run, resumed_run
 from lab.pictures import Picture, declare
 from lab.report import write_report
-from lab.runs import begun_with, lasting_run, resumed_run
 from lab.settings import StudySettings, restored
 from lab.userfile import is_own
 

@@ -14,7 +14,7 @@ FOLDER = Path(lab.__file__).parent
 # From the top down: a module may import those before it.
 LAYERS = """
 errors machine options settings files labels userfile
-idx published sample prepared sources conditions userdata data sample.make checkpoints runs collection
+idx published sample prepared sources conditions userdata data sample.make checkpoints runs lifecycle collection
 batches convolutions networks book
 margins objectives losses tempered weighted surrogates hinges confusion catalogue metrics scoring properties checks
 optimisers schedules devices evaluation
@@ -34,6 +34,7 @@ WITHOUT_JAX = [
     "checkpoints",
     "statistics",
     "runs",
+    "lifecycle",
     "collection",
     "race",
     "quantities",
