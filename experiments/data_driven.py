@@ -168,13 +168,6 @@ def measure(settings: Settings, data, seed, advance):
     }
 
 
-def steps(settings: Settings, data) -> int:
-    """One for each number of training images."""
-    if len(data.train) < settings.sizes[0]:
-        raise lab.InputError(f"data_driven needs {settings.sizes[0]} training images at least; got {len(data.train)}.")
-    return len(settings.sizes)
-
-
 def listed(values) -> str:
     """Settings that were tried, as in "1, 3 or 5"."""
     *first, last = (f"{value:g}" for value in values)
@@ -273,7 +266,8 @@ def main(settings: Settings) -> None:
         coordinates=lambda settings: {"classifier": CLASSIFIERS, "size": settings.sizes, "images": SHIFTED},
         answer=answer,
         pictures=pictures,
-        steps=steps,
+        steps=lambda settings, data: len(settings.sizes),
+        images=lambda settings: settings.sizes[0],
         method=lambda settings: (
             f"HOG (cells of 4 x 4 pixels in one block) with a linear SVM (C of {listed(PENALTIES)}); "
             f"{listed(NEIGHBOURS)} nearest neighbours; network {NETWORK.name}, {settings.steps:,} steps of sgd (at "

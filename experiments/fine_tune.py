@@ -181,6 +181,7 @@ def main(settings: Settings) -> None:
         answer=answer,
         pictures=pictures,
         steps=lambda settings, data: settings.before * settings.times + len(OBJECTIVES) * settings.stages[-1],
+        images=lambda settings: settings.few * settings.times,
         over="regime",
         parts=lambda settings: tuple(NETWORKS),
         method=lambda settings: (

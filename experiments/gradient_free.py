@@ -211,6 +211,7 @@ def main(settings: Settings) -> None:
         answer=answer,
         pictures=pictures,
         steps=lambda settings, data: 1 + len(settings.pairs) + len(SIGMAS),
+        images=lambda settings: settings.examples,
         method=lambda settings: (
             f"Network {NETWORK.name} after {settings.steps} steps of sgd at 0.1 on cross entropy; gradients on "
             f"{settings.examples} training images."

@@ -152,6 +152,7 @@ def main(settings: Settings) -> None:
         answer=answer,
         pictures=pictures,
         steps=lambda settings, data: settings.stages[-1],
+        images=lambda settings: settings.batch_size,
         over="objective",
         parts=lambda settings: OBJECTIVES,
         method=lambda settings: (

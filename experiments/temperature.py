@@ -118,9 +118,15 @@ def best_temperature(results, stage, batch_size) -> str:
     return lab.Interval(10**found.mean, 10**found.low, 10**found.high, found.n).text()
 
 
+def smallest_and_largest(results) -> tuple[int, int]:
+    """How many images the mini-batches have, of those sizes that there were images for."""
+    sizes = results["best"].dropna("batch_size", how="all")["batch_size"]
+    return int(sizes[0]), int(sizes[-1])
+
+
 def answer(results) -> str:
     """The best temperature of small and large mini-batches, first and last, and whether it beats the loss."""
-    small, large = (int(results["batch_size"][i]) for i in (0, -1))
+    small, large = smallest_and_largest(results)
     said = [
         f"after {results['stage'][i].item()} the best temperature is {best_temperature(results, i, small)} for "
         f"mini-batches of {small} and {best_temperature(results, i, large)} for {large:,}"
@@ -140,15 +146,15 @@ def pictures(results) -> list[lab.Picture]:
     """The curve over temperatures, where its top is, and who carries the gradient."""
     mean = results.mean("seed")
     first, last = (str(results["stage"][i].item()) for i in (0, -1))
-    small, large = (int(results["batch_size"][i]) for i in (0, -1))
+    small, large = smallest_and_largest(results)
     best = 10.0 ** mean["best"]
     at_one = 100 * mean["carry"].sel(temperature=1)
     agreement = ", ".join(f"{float(value):.2f}" for value in mean["agreement"])
     return [
         lab.Picture(
             "curve",
-            f"After {last} mini-batches of {small} point best at T = {float(best[-1, 0]):.2g}, "
-            f"of {large:,} at T = {float(best[-1, -1]):.2g}.",
+            f"After {last} mini-batches of {small} point best at T = {float(best[-1].sel(batch_size=small)):.2g}, "
+            f"of {large:,} at T = {float(best[-1].sel(batch_size=large)):.2g}.",
             "cosine",
             "cosine with the rise of held-out accuracy",
             "temperature",

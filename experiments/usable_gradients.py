@@ -191,6 +191,7 @@ def main(settings: Settings) -> None:
         answer=answer,
         pictures=pictures,
         steps=lambda settings, data: len(settings.stages),
+        images=lambda settings: settings.examples,
         method=lambda settings: (
             f"Network {NETWORK.name}, sgd at 0.1 on cross entropy in mini-batches of 100. Of each network the mean "
             f"over {DRAWS} draws of {settings.examples:,} training images; held out: the test images."

@@ -191,6 +191,7 @@ def main(settings: Settings) -> None:
         answer=answer,
         pictures=pictures,
         steps=lambda settings, data: settings.stages[-1],
+        images=lambda settings: settings.examples,
         method=lambda settings: (
             f"Network {NETWORK.name}, trained by sgd at 0.1 on cross entropy, mini-batches of 100; margins and "
             f"gradients of {settings.examples:,} training images."

@@ -7,7 +7,7 @@ the run's folder, progress, going on after a kill, intervals, pictures, the page
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import asdict, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
@@ -20,6 +20,7 @@ from lab.figures import draw
 from lab.lifecycle import begun_with, lasting_run, resumed_run
 from lab.pictures import Picture, declare
 from lab.report import write_report
+from lab.runs import differing
 from lab.settings import StudySettings, restored
 from lab.userfile import is_own
 
@@ -41,6 +42,7 @@ def study(
     pictures: Callable[["xarray.Dataset"], Sequence[Picture]],
     method: Callable[[S], str],
     steps: Callable[[S, Dataset], int] = lambda settings, data: 1,
+    images: Callable[[S], int] = lambda settings: 100,
     over: str = "seed",
     parts: Callable[[S], Sequence[Any]] | None = None,
     own_data: bool = False,
@@ -52,12 +54,13 @@ def study(
     `measure(settings, data, part, advance)` gives variables by name, each with its axes and values; those of all parts
     are put together along the axis `over`. Parts are the seeds unless `parts` names others. What has been measured is
     kept part by part: a run that was stopped or killed goes on with `settings.resume`. `coordinates` are the places
-    along the axes; `steps` is how often a part calls `advance(1)`, for the time that is left. `answer` and `pictures`
-    see the results only, so that all that is said is computed from what is kept. `own_data` says that it may be asked
-    of a user's own data as well: of other than 28 x 28 pixels as bytes, in other than ten classes.
+    along the axes; `steps` is how often a part calls `advance(1)`, for the time that is left; `images` how many
+    training images there have to be (one mini-batch, if it is not given). `answer` and `pictures` see the results only,
+    so that all that is said is computed from what is kept. `own_data` says that it may be asked of a user's own data as
+    well: of other than 28 x 28 pixels as bytes, in other than ten classes.
 
-    Raises: InputError if the run to be resumed is none of this study or was begun with other settings, or for a user's
-      own data, unless it may be asked of those.
+    Raises: InputError if the run to be resumed is none of this study or was begun with other settings, if there are too
+      few training images, or for a user's own data, unless it may be asked of those.
     """
     import xarray
 
@@ -74,10 +77,18 @@ def study(
         )
     data = load_from(settings.data)
     console.print(f"{data.description} ({data.detail})", markup=False)
+    if (there := len(data.train)) < (least := images(settings)):
+        raise InputError(
+            f"{name}, as it is asked here, takes {least:,} training images at least; got {there:,}. Give it more, or "
+            "less to do: --help says with which options."
+        )
     all_parts = list(parts(settings) if parts else settings.seed_range)
     each = steps(settings, data)
     again = f"python {sys.argv[0]}"
     if resume:
+        options = differing([asdict(type(settings)()), asdict(settings)])
+        begun = ", ".join(f"{option} {value}" for option, (_, value) in options.items()) or "no options"
+        console.print(f"Going on with {resume}, begun with {begun}.", markup=False, soft_wrap=True)
         opened = resumed_run(resume, name, settings, data=data.identity, command=again)
     else:
         environment = describe(precision="highest", data=data.identity)

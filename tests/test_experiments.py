@@ -15,11 +15,13 @@ from experiments import (
     confident_start,
     data_driven,
     fine_tune,
+    gradient_free,
     imbalance,
     label_noise,
     mini_batches,
     temperature,
     train_from_scratch,
+    usable_gradients,
     what_a_loss_looks_at,
     why_not_accuracy,
 )
@@ -298,10 +300,32 @@ def test_what_an_experiment_cannot_do_is_refused_at_once(kind, options, message)
         kind(**options)
 
 
-def test_too_few_images_for_any_size_are_said_before_anything_is_learnt(small):
-    few = replace(small, train=replace(small.train, images=small.train.images[:60], labels=small.train.labels[:60]))
-    with pytest.raises(lab.InputError, match="data_driven needs 100 training images at least; got 60"):
-        data_driven.steps(data_driven.Settings(), few)
+@pytest.mark.parametrize(
+    ("experiment", "least"),
+    [
+        (usable_gradients, 1000),
+        (fine_tune, 1000),
+        (what_a_loss_looks_at, 2000),
+        (gradient_free, 200),
+        (mini_batches, 101),
+        (data_driven, 100),
+        (temperature, 100),
+    ],
+)
+def test_too_few_images_are_said_before_anything_is_measured(experiment, least, tmp_path):
+    if experiment is data_driven:
+        pytest.importorskip("skimage")
+    few = experiment.Settings(data=lab.DataSettings(sample=True, subset=least - 1), out=tmp_path / "runs")
+    with pytest.raises(lab.InputError, match=f"takes {least:,} training images at least; got {least - 1:,}"):
+        experiment.main(few)
+    assert not few.out.exists()
+
+
+def test_a_size_of_mini_batches_that_there_are_no_images_for_is_left_out_of_the_answer():
+    best = np.log10([[[0.1, 1.0, np.nan]], [[0.3, 2.0, np.nan]]])
+    axes = ("seed", "stage", "batch_size")
+    results = xarray.Dataset({"best": (axes, best)}, {"batch_size": [10, 100, 1000]})
+    assert temperature.smallest_and_largest(results) == (10, 100)
 
 
 def test_an_objective_named_twice_is_looked_at_once():

@@ -63,14 +63,17 @@ def test_what_was_measured_is_kept_drawn_and_answered(settings, capsys):
     assert found.config()["kind"] == "squares" and found.config()["seeds"] == 3
 
 
-def test_a_study_that_was_stopped_goes_on_with_what_is_missing(settings):
+def test_a_study_that_was_stopped_goes_on_with_what_is_missing(settings, capsys):
     with pytest.raises(RuntimeError, match="killed"):
         asked(settings, fail_at=4, measured=[])
     found = only_run(settings)
     assert sorted(path.name for path in found.path.glob("part-*")) == ["part-0.nc", "part-1.nc"]
     measured = []
+    capsys.readouterr()
     results = asked(dataclasses.replace(settings, resume=found.path), measured=measured)
     assert measured == [4]
+    begun = f"data.sample True, data.subset 100, out {settings.out}, seed 2, seeds 3"
+    assert f"Going on with {found.path}, begun with {begun}.\n" in capsys.readouterr().out
     assert results["square"].sel(power=2).values.tolist() == [4, 9, 16]
     with pytest.raises(lab.InputError, match="complete"):
         asked(dataclasses.replace(settings, resume=found.path), measured=[])
@@ -92,6 +95,15 @@ def test_a_study_in_which_nothing_was_measured_leaves_nothing(settings):
     with pytest.raises(RuntimeError):
         asked(settings, fail_at=2, measured=[])
     assert list(settings.out.iterdir()) == []
+
+
+def test_too_few_images_are_said_before_anything_is_measured(settings):
+    measured, asks = [], {"images": lambda settings: 10 * settings.seeds + 71}
+    with pytest.raises(
+        lab.InputError, match="squares, as it is asked here, takes 101 training images at least; got 100"
+    ):
+        asked(settings, measured=measured, **asks)
+    assert not measured and not settings.out.exists()
 
 
 def test_another_study_cannot_take_it_up(settings):
