@@ -92,13 +92,13 @@ def resumed_run(
     if begun and data and begun["crc32"] != data["crc32"]:
         then, now = (f"{one['description']} (CRC-32 {one['crc32']})" for one in (begun, data))
         raise InputError(f"{path} was begun on other data: {then}; now: {now}. Give it the same, or start a new run.")
-    files = _user_files(asdict(settings))
-    if gone := [name for name in run.environment().get("files", {}) if name not in files]:
-        raise InputError(f"{', '.join(gone)}, which {path} was begun with, is not here. Go on from the same folder.")
-    if changed := [name for name, crc in run.environment().get("files", {}).items() if files.get(name) != crc]:
+    files, before = _user_files(asdict(settings)), run.environment().get("files", {})
+    if changed := [name for name, crc in before.items() if files.get(name, crc) != crc]:
         raise InputError(
             f"{', '.join(changed)} is not as it was when {path} was begun. Put it back, or start a new run."
         )
+    if gone := [name for name in before if name not in files]:
+        raise InputError(f"{', '.join(gone)}, which {path} was begun with, is not here. Go on from the same folder.")
     with _taken_up(run, command or f"python -m lab {kind}"):
         yield run
 

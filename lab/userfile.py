@@ -8,6 +8,7 @@ import sys
 import traceback
 import zlib
 from collections.abc import Iterable
+from modulefinder import ModuleFinder
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,25 @@ def is_own(text: str) -> bool:
 def checksums(texts: Iterable[str]) -> dict[str, str]:
     """CRC-32 of each user's file that a text names, as path/to/mine.py:name or 500:path/to/mine.py:name do.
 
-    A file that is not there is left out: whoever reads from it says so.
+    Of its neighbours as well: what it imports, and what that imports, from the folder that it lies in. A file that is
+    not there is left out: whoever reads from it says so.
 
     >>> checksums(["gce:q=0.5", "missing.py:name"])
     {}
     """
-    named = [match[1] for text in texts if (match := re.match(r"(?:\d+:)?(.+?\.py):", text))]
-    return {path: f"{zlib.crc32(Path(path).read_bytes()):08x}" for path in sorted(set(named)) if Path(path).is_file()}
+    named = {Path(match[1]) for text in texts if (match := re.match(r"(?:\d+:)?(.+?\.py):", text))}
+    files = set[Path]().union(*(_with_neighbours(path) for path in named if path.is_file()))
+    return {str(path): f"{zlib.crc32(path.read_bytes()):08x}" for path in sorted(files)}
+
+
+def _with_neighbours(path: Path) -> set[Path]:
+    finder = ModuleFinder([str(path.parent)])
+    try:
+        finder.run_script(str(path))
+    except SyntaxError:  # whoever reads from it says so
+        return {path}
+    found = [getattr(module, "__file__", None) for module in finder.modules.values()]
+    return {path.parent / os.path.relpath(file, path.parent) for file in found if file}
 
 
 def from_user_file(path: Path, name: str, *, what: str) -> Any:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -11,6 +12,7 @@ import lab
 from lab import headlines
 from lab.saved import load_network, network_of, own_network
 from lab.settings import TrainSettings
+from lab.userfile import checksums
 
 OWN = """
 import jax, jax.numpy as jnp, lab
@@ -191,6 +193,13 @@ def test_a_file_of_the_users_may_have_dataclasses_and_neighbours(tmp_path, monke
     (tmp_path / "beside.py").write_text(OWN + "\nnetwork = make\n")
     (tmp_path / "mine.py").write_text(NEIGHBOURLY)
     assert own_network(f"{tmp_path / 'mine.py'}:make", pixels=784, classes=10).name == "tanh"
+    (tmp_path / "other.py").write_text("import beside, numpy")
+    (tmp_path / "mine.py").write_text(NEIGHBOURLY + "\nimport other")
+    monkeypatch.chdir(tmp_path.parent)
+    of = Path(tmp_path.name)
+    assert list(checksums([f"500:{of}/mine.py:make"])) == [f"{of}/{name}.py" for name in ("beside", "mine", "other")]
+    (tmp_path / "mine.py").write_text("def make(:")
+    assert list(checksums([f"{of}/mine.py:make"])) == [f"{of}/mine.py"]
     (tmp_path / "leaves.py").write_text("import sys\nsys.exit(3)")
     with pytest.raises(lab.InputError, match="leaves.py cannot be run: SystemExit: 3"):
         own_network(f"{tmp_path / 'leaves.py'}:make", pixels=784, classes=10)
