@@ -232,3 +232,14 @@ def gram(stack: Any, *, precision: str = "highest") -> Float[Array, "objectives 
     with jax.default_matmul_precision(precision):
         flat = [leaf.reshape(leaf.shape[0], -1) for leaf in jax.tree.leaves(stack)]
         return sum((leaf @ leaf.T for leaf in flat), start=jnp.zeros(()))
+
+
+def inner_products(one: Any, other: Any) -> Float[Array, " objectives"]:
+    """The inner product of each gradient of a stack with its counterpart in another.
+
+    >>> inner_products({"weight": jnp.array([[3.0], [4.0]])}, {"weight": jnp.array([[1.0], [2.0]])}).tolist()
+    [3.0, 8.0]
+    """
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    products = [jnp.sum((a * b).reshape(len(a), -1), axis=1) for a, b in pairs]
+    return sum(products[1:], start=products[0])

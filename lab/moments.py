@@ -22,6 +22,7 @@ from lab.gradients import (
     by_chunks,
     cotangents,
     gram,
+    inner_products,
     no_whole_batches,
     objective_gradients,
     outer_sum,
@@ -94,7 +95,7 @@ def example_moments(
         kept = layers(*data, jnp.ones(batch, dtype=bool)) if chunk is None or chunk >= batch else []
         sums, squared_norm = by_chunks(own, data, chunk)
         mean, squares = jax.tree.map(lambda leaf: leaf / batch, sums)
-        _, inner = by_chunks(lambda *slices: ((), _inner_products(kept or layers(*slices), mean)), data, chunk)
+        _, inner = by_chunks(lambda *slices: ((), _example_products(kept or layers(*slices), mean)), data, chunk)
     return Moments(mean, squared_norm.T, inner.T, squares if square else None)
 
 
@@ -103,7 +104,7 @@ def _squared_norms(layers: Sequence[Layer]) -> Float[Array, "batch objectives"]:
     return sum(parts[1:], start=parts[0])
 
 
-def _inner_products(layers: Sequence[Layer], stack: Any) -> Float[Array, "batch objectives"]:
+def _example_products(layers: Sequence[Layer], stack: Any) -> Float[Array, "batch objectives"]:
     """<g_i, G> for each example and each objective's G of the stack."""
     parts = []
     for of, into in zip(layers, stack, strict=True):
@@ -131,7 +132,7 @@ def _one_at_a_time(
     def of_one(images, labels):
         stack = objective_gradients(network, parameters, images, labels, objectives, precision=precision).gradients
         squares = jax.tree.map(jnp.square, stack) if square else ()
-        return _inner(stack, stack)[None, :], _inner(stack, mean)[None, :], squares
+        return inner_products(stack, stack)[None, :], inner_products(stack, mean)[None, :], squares
 
     how = (AccumulationType.CONCAT, AccumulationType.CONCAT, AccumulationType.MEAN)
     every = optax.microbatching.microbatch(of_one, argnums=(0, 1), microbatch_size=1, accumulator=how)
@@ -180,7 +181,7 @@ def batch_cosine(
         )
     length = jnp.sqrt(jnp.maximum(squares, 0.0))
     along = jnp.mean(batches(moments.inner, axis=1), axis=2).T
-    whole = jnp.sqrt(_inner(moments.mean, moments.mean))
+    whole = jnp.sqrt(inner_products(moments.mean, moments.mean))
     mean = jnp.mean(along / jnp.where(length > 0, length, 1.0), axis=0)
     return jnp.clip(mean / jnp.where(whole > 0, whole, jnp.nan), -1.0, 1.0)
 
@@ -197,7 +198,7 @@ def _batch_squares(
 
     def of_gradients(batch):
         stack = objective_gradients(network, parameters, batch[0], batch[1], objectives, precision=precision).gradients
-        return _inner(stack, stack)
+        return inner_products(stack, stack)
 
     if network.tapped is None:
         return jax.lax.map(of_gradients, (images, labels))
@@ -212,13 +213,6 @@ def _batch_squares(
         others = jnp.einsum("bij,bjko->biko", examples, deltas)
         parts.append(jnp.sum(deltas * others, axis=(1, 3)))
     return sum(parts[1:], start=parts[0])
-
-
-def _inner(one: Any, other: Any) -> Float[Array, " objectives"]:
-    """The inner product of each gradient of a stack with its counterpart in another."""
-    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
-    products = [jnp.sum((a * b).reshape(len(a), -1), axis=1) for a, b in pairs]
-    return sum(products[1:], start=products[0])
 
 
 def objective_gram(

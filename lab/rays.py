@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from lab.errors import InputError
-from lab.gradients import families
+from lab.gradients import families, inner_products
 from lab.metrics import correct
 from lab.networks import Images, Network, fitting_labels, scaled
 from lab.objectives import Objective
@@ -263,9 +263,7 @@ def _jackknife(changes: Float[np.ndarray, "subsets objectives"]) -> tuple[Array,
 def _steps(gradients: Any) -> tuple[Any, Float[Array, " objectives"]]:
     """The direction of each gradient's ray, and how fast its objective changes on it, in units of weight."""
     steps = downhill(gradients)
-    pairs = zip(jax.tree.leaves(gradients), jax.tree.leaves(steps), strict=True)
-    products = [jnp.sum((g * step).reshape(len(g), -1), axis=1) for g, step in pairs]
-    return steps, sum(products[1:], start=products[0])
+    return steps, inner_products(gradients, steps)
 
 
 @jax.jit
