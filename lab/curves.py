@@ -58,7 +58,7 @@ def portrait(quantity: str, keys: Sequence[str], top: float) -> alt.LayerChart:
     # Far outside, lines are lost altogether by the renderer; just outside they are clipped.
     lines = here.transform_flatten(["margin", "y"]).transform_calculate(y=f"min(datum.y, {2 * top!r})")
     base = lines.encode(
-        x=alt.X("margin:Q", title="wrong \u2190 margin (logits) \u2192 right", axis=axis),
+        x=alt.X("margin:Q", title="margin (logits)", axis=axis),
         y=alt.Y("y:Q", title=PORTRAIT[quantity], scale=scale, axis=alt.Axis(tickCount=5)),
         color=colour(keys, legend=quantity == "value"),
         strokeDash=dash(keys, legend=quantity == "value"),

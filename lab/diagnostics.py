@@ -42,12 +42,17 @@ def norm(gram: Float[Array, "objectives objectives"]) -> Float[Array, " objectiv
 def cosine(gram: Float[Array, "objectives objectives"]) -> Float[Array, "objectives objectives"]:
     """Cosine of the angle between gradients, <g_a, g_b> / (|g_a| |g_b|), in [-1, 1]; NaN where a norm is 0.
 
+    Or too large for its square to be a number: above 1.8e19 in float32.
+
     >>> cosine(jnp.array([[9.0, 12.0], [12.0, 16.0]])).tolist()
     [[1.0, 1.0], [1.0, 1.0]]
     """
-    length = norm(gram)
-    unit = jnp.where(length > 0, length, jnp.nan)
+    unit = _known(norm(gram))
     return jnp.clip(gram / unit[:, None] / unit[None, :], -1.0, 1.0)
+
+
+def _known(length: PerObjective) -> PerObjective:
+    return jnp.where((length > 0) & jnp.isfinite(length), length, jnp.nan)
 
 
 def effective_examples(weights: Float[Array, "objectives batch"]) -> Float[Array, " objectives"]:
@@ -114,23 +119,24 @@ def angle(cosine: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def norm_ratio(gram: Pairs) -> Pairs:
-    """|g_a| / |g_b|, >= 0: by how much the learning rate of b has to be larger for steps of one length; NaN over 0.
+    """|g_a| / |g_b|, >= 0: by how much the learning rate of b has to be larger for steps of one length.
+
+    NaN over 0, or over one too large (see `cosine`).
 
     >>> norm_ratio(jnp.array([[9.0, 0.0], [0.0, 1.0]])).tolist()
     [[1.0, 3.0], [0.333..., 1.0]]
     """
     length = norm(gram)
-    return length[:, None] / jnp.where(length > 0, length, jnp.nan)[None, :]
+    return length[:, None] / _known(length)[None, :]
 
 
 def projection(gram: Pairs) -> Pairs:
-    """<g_a, g_b> / |g_b|^2: how much of g_b is in g_a, any real number; NaN where g_b is 0.
+    """<g_a, g_b> / |g_b|^2: how much of g_b is in g_a, any real number; NaN where g_b is 0 or too large (see `cosine`).
 
     >>> projection(jnp.array([[4.0, 2.0], [2.0, 1.0]])).tolist()
     [[1.0, 2.0], [0.5, 1.0]]
     """
-    square = jnp.diagonal(gram)
-    return gram / jnp.where(square > 0, square, jnp.nan)[None, :]
+    return gram / _known(jnp.diagonal(gram))[None, :]
 
 
 def explained_share(gram: Pairs, by: Sequence[int]) -> PerObjective:
@@ -269,8 +275,9 @@ def component_signal_to_noise(mean: Any, square: Any, batch: int) -> Any:
     """
 
     def of(mean, square):
-        variance = (square - mean**2) * batch / max(batch - 1, 1)
-        return mean**2 / jnp.where((variance > 0) & (batch > 1), variance, jnp.nan)
+        variance = square - mean**2
+        told = variance > 8 * jnp.finfo(square.dtype).eps * square  # what is less may be rounding alone
+        return mean**2 / jnp.where(told & (batch > 1), variance * batch / max(batch - 1, 1), jnp.nan)
 
     return jax.tree.map(of, mean, square)
 

@@ -11,7 +11,7 @@ import numpy as np
 from lab.quantities import interval, metric_of
 from lab.race import raced
 from lab.ranking import answer
-from lab.statistics import Interval, mean_interval
+from lab.statistics import Interval, mean_interval, paired_difference
 
 if TYPE_CHECKING:
     import xarray
@@ -145,7 +145,7 @@ def _gain(results: "xarray.Dataset") -> Finding:
     for s in range(results.sizes["stage"]):
         better = []
         for title, values in zip(table["title"].values, table["gain_difference"].isel(stage=s).T.values, strict=True):
-            of = mean_interval(100 * values, among=among)
+            of = paired_difference(100 * values, np.zeros(len(values)), among=among)
             if of.n > 1 and of.low > 0:
                 better.append((of.mean, str(title)))
             if of.n > 1 and of.high < 0:

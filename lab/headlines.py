@@ -10,7 +10,7 @@ import numpy as np
 
 from lab import legend, series
 from lab.quantities import interval, metric_of
-from lab.statistics import Interval, mean_interval
+from lab.statistics import Interval, mean_interval, paired_difference
 
 if TYPE_CHECKING:
     import xarray
@@ -121,7 +121,7 @@ def gains(results: "xarray.Dataset") -> str:
     stage = min(1, results.sizes["stage"] - 1)
     table = legend.in_table(results).isel(stage=stage)
     gain = table["gain_held_out"].transpose("objective", "seed").values
-    best = int(gain.mean(axis=1).argmax())
+    best = int(np.nanargmax([interval(results, "gain_held_out", one).mean for one in gain]))
     title, when = str(table["title"].values[best]), legend.stage_titles(results)[stage]
     among, others = len(gain), len(gain) - 1
     most = interval(results, "gain_held_out", gain[best], scale=100.0, among=among)
@@ -129,7 +129,7 @@ def gains(results: "xarray.Dataset") -> str:
     if str(table["objective"].values[best]) == "cross_entropy":
         return f"On average no gradient raises held-out {metric} more than cross entropy's: {said}."
     ahead = table["gain_difference"].isel(objective=best).values
-    more = interval(results, "gain_difference", ahead, scale=100.0, among=others)
+    more = paired_difference(100 * ahead, np.zeros(len(ahead)), among=max(others, 1), within=(-100.0, 100.0))
     said = f"{said}, {_signed(more)} more than cross entropy's{_chosen(more, others)}"
     if more.n < 2:
         return f"Whose gradient raises {metric} most? In this one network, {said}."
@@ -201,13 +201,13 @@ def progress(results: "xarray.Dataset") -> str:
 
 
 def portrait(results: "xarray.Dataset") -> str:
-    """How much of an objective's weight lies on wrong answers, and which objective is closest to it."""
+    """How much of an objective's weight lies at negative margins, and which objective is closest to it."""
     title, margins = str(results["title"].values[0]), results["margin"].values
     pull = np.abs(results["weight"].values[0])
     if not pull.any():
         return f"{title} pulls nowhere: its weight is 0 at every margin."
-    wrong = 100 * pull[margins < 0].sum() / pull.sum()
-    said = f"{title} has {wrong:.0f} % of its weight on wrong answers (margins {margins[0]:g} to {margins[-1]:g})"
+    below = 100 * pull[margins < 0].sum() / pull.sum()
+    said = f"{title} has {below:.0f} % of its weight below margin 0 (of {margins[0]:g} to {margins[-1]:g})"
     likeness = results["likeness"].values[1:]
     closest = 1 + int(np.nanargmax(likeness))
     return f"{said} and is most like {results['title'].values[closest]}, at cosine {likeness[closest - 1]:.3f}."
@@ -237,7 +237,7 @@ def _chosen(found: Interval, among: int) -> str:
 
 
 def _signed(found: Interval) -> str:
-    interval = f" [{found.low:+.1f}, {found.high:+.1f}]" if found.n > 1 else ""
+    interval = f" [{found.low:+.1f}, {found.high:+.1f}]" if np.isfinite(found.low) else ""
     return f"{found.mean:+.1f}{interval}"
 
 

@@ -280,5 +280,6 @@ def _rise(
 def _is_of(one: Objective, of: str) -> bool:
     """Whether an objective is a function of this margin: the hard one, or the soft one at T = 1."""
     form = one.definition.margin_form
-    temperature = one.parameters.get("rival_temperature", one.parameters.get("temperature", 1.0))
-    return form is not None and form.of == of and (of == "hard" or float(temperature) == 1)
+    if form is None or form.of != of:
+        return False
+    return form.temperature is None or float(one.parameters[form.temperature]) == 1

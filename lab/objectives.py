@@ -100,7 +100,8 @@ class MarginForm:
     `margin(logits, labels, **parameters)`, `phi(m, **parameters)` and `weight(m, **parameters)` each take all of
     the objective's parameters by name. `of` is the margin's name; `text` is w as an expression in m, the parameters
     and, for a soft margin at temperature T, T and p = sigmoid(m / T). A smoothed step has a `kernel`: the name of the
-    parameter that is its width T, and R, the integral of w^2 times T.
+    parameter that is its width T, and R, the integral of w^2 times T. `temperature` names the parameter that is the
+    margin's own, None where it has none or is at 1.
     """
 
     of: str
@@ -109,6 +110,7 @@ class MarginForm:
     weight: Callable[..., Float[Array, "*shape"]]
     text: str
     kernel: tuple[str, float] | None = None
+    temperature: str | None = None
 
     def __call__(
         self, logits: Float[Array, "batch classes"], labels: Int[Array, " batch"], **parameters: Any
@@ -129,7 +131,7 @@ def of_soft(
     def margin(logits, labels, **parameters):
         return soft_margin(logits, labels, parameters[temperature] if temperature else 1.0)
 
-    return MarginForm("soft", margin, phi, weight, text)
+    return MarginForm("soft", margin, phi, weight, text, temperature=temperature)
 
 
 class Parts(NamedTuple):

@@ -128,17 +128,20 @@ def least_risk(
     """The least mean of the objective over labels drawn with `probabilities`, and the logits where it is.
 
     The best of several Nelder-Mead searches: the objective may be flat, cornered, and least at infinity. `misranked`
-    looks only where the first class does not lead alone.
+    looks only where the first class does not lead alone. Classes that never come are last, and share one logit.
     """
     from scipy.optimize import minimize
 
+    never = sum(probability == 0 for probability in probabilities)
+
     def admitted(z):
+        z = np.append(z, np.full(max(never - 1, 0), z[-1]))
         return np.array([min(z[0], z[1:].max()), *z[1:]]) if misranked else z
 
     with jax.enable_x64(True):
         same = _in_float(objective, 64)
         given = jnp.asarray(probabilities)
-        classes = len(probabilities)
+        classes = len(probabilities) - max(never - 1, 0)
         # Where each class is far ahead, where each is far behind, and anywhere: some are flat or have several valleys.
         starts = [*3 * np.eye(classes), *-6 * np.eye(classes), *np.random.default_rng(0).normal(0, 2.0, (2, classes))]
         options = {"xatol": 1e-7, "fatol": 1e-12, "maxfev": 300 * classes}
@@ -155,15 +158,16 @@ def least_risk(
     return float(best.fun), admitted(best.x)
 
 
-UNDECIDED = ((0.4, 0.32, 0.28), (0.4, 0.36, 0.24))
+UNDECIDED = ((0.4, 0.32, 0.28), (0.4, 0.36, 0.24), (0.4, 0.32, 0.28, *[0.0] * 7))
 
 
 def is_calibrated(objective: Objective) -> bool:
     """Whether its mean cannot be least, or come near it, where the most probable class is not ranked first.
 
-    For each of `UNDECIDED`, three classes without a majority: with one, even hinge losses get it right. Tewari &
-    Bartlett 2007, On the consistency of multiclass classification methods; Liu 2007, Fisher consistency of
-    multicategory support vector machines.
+    For each of `UNDECIDED`, three classes without a majority: with one, even hinge losses get it right. Seven others
+    that never come make room for several classes beyond where a step ends, if it ends. Tewari & Bartlett 2007, On the
+    consistency of multiclass classification methods; Liu 2007, Fisher consistency of multicategory support vector
+    machines.
     """
     for probabilities in UNDECIDED:
         least, _ = least_risk(objective, probabilities)

@@ -136,8 +136,9 @@ def compared(
     if by.n < 2:
         return f"one network cannot tell {name} from {other} ({by.mean:.{digits}f} {unit}, n = {by.n}): add --seeds"
     interval = "95 % interval" + (f" for one of {among}:" if among > 1 else "")
-    found = f"{interval} {by.low:.{digits}f} to {by.high:.{digits}f}, n = {by.n}"
-    if by.low <= 0 <= by.high:
+    ends = f"{by.low:.{digits}f} to {by.high:.{digits}f}" if np.isfinite(by.low) else "unknown, all being the same"
+    found = f"{interval} {ends}, n = {by.n}"
+    if not (by.low > 0 or by.high < 0):
         return f"these networks cannot tell {name} from {other} ({by.mean:+.{digits}f} {unit}, {found})"
     if by.mean < 0:
         return compared(other, b, name, a, among=among, unit=unit, digits=digits)

@@ -44,13 +44,14 @@ class Gain(NamedTuple):
 
 
 def downhill(gradients: Any) -> Any:
-    """Each gradient's unit direction of descent, -g / |g|; 0 where the gradient is.
+    """Each gradient's unit direction of descent, -g / |g|; 0 where the gradient is, NaN where |g|^2 is no number.
 
     >>> downhill({"w": jnp.array([[2.0, 0.0], [0.0, 0.0]])})["w"].tolist()
     [[-1.0, -0.0], [-0.0, -0.0]]
     """
     squares = sum(jnp.sum(leaf.reshape(len(leaf), -1) ** 2, axis=1) for leaf in jax.tree.leaves(gradients))
     inverse = jnp.where(squares > 0, 1 / jnp.sqrt(jnp.where(squares > 0, squares, 1.0)), 0.0)
+    inverse = jnp.where(jnp.isfinite(squares), inverse, jnp.nan)
     return jax.tree.map(lambda leaf: -leaf * inverse.reshape(-1, *[1] * (leaf.ndim - 1)), gradients)
 
 

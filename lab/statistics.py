@@ -25,12 +25,12 @@ class Interval(NamedTuple):
     n: int
 
     def text(self, digits: int = 2) -> str:
-        """The interval as a reader wants it; of a single value, the value alone.
+        """The interval as a reader wants it; where there is none, as of a single value, the value alone.
 
         >>> Interval(0.5, 0.4, 0.6, 5).text()
         '0.50 [0.40, 0.60]'
         """
-        if self.n < 2:
+        if np.isnan(self.low):
             return f"{self.mean:,.{digits}f}"
         return f"{self.mean:,.{digits}f} [{self.low:,.{digits}f}, {self.high:,.{digits}f}]"
 
@@ -147,19 +147,27 @@ def paired_difference(
     A pair with a value that is not finite is left out; n counts the pairs that are left. As in `mean_interval`, `among`
     is how many differences this one was chosen from, `within` the range that it can lie in.
 
+    Differences that are all the same, and not 0, have no spread to judge their mean by. Scores that are counted in
+    whole images often differ alike by chance, of two networks above all: the interval is NaN until signs alone would
+    tell, 2^(1-n) at most (1 - level) / among.
+
     Raises: InputError if `among` is less than 1.
 
     >>> paired_difference(np.array([1.0, 2.0, 3.0]), np.array([0.0, 1.5, 2.0])).text(2)
     '0.83 [0.12, 1.55]'
     """
-    return mean_interval(_differences(a, b), level=level, among=among, within=within)
+    found = mean_interval(_differences(a, b), level=level, among=among, within=within)
+    if (p_value := _without_spread(a, b)) is not None and (1 - level) / among < p_value < 1:
+        return found._replace(low=np.nan, high=np.nan)
+    return found
 
 
 def paired_test(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float:
     """The two-sided p-value of Student's paired t-test of equal means.
 
-    p = 2 P(T_{n-1} > |t|), t = sqrt(n) mean(a - b) / s(a - b). Without spread it is what it tends to: 1 if a = b,
-    0 if they differ by a constant. Pairs are left out as in `paired_difference`; fewer than two give NaN.
+    p = 2 P(T_{n-1} > |t|), t = sqrt(n) mean(a - b) / s(a - b). Without spread it is 1 if a = b; if they differ by a
+    constant, which scores that are counted in whole images do by chance, it is the sign test's 2^(1-n). Pairs are left
+    out as in `paired_difference`; fewer than two give NaN.
 
     The trap: it is one test. Of many, `holm` adjusts the p-values.
 
@@ -174,9 +182,8 @@ def paired_test(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float
     n = len(differences)
     if n < 2:
         return np.nan
-    # Not s == 0: the mean of equal numbers is rounded, and s with it.
-    if np.ptp(differences) == 0:
-        return float(differences[0] == 0)
+    if (p_value := _without_spread(a, b)) is not None:
+        return p_value
     t = np.sqrt(n) * differences.mean() / differences.std(ddof=1)
     return float(2 * stdtr(n - 1, -abs(t)))
 
@@ -244,6 +251,16 @@ def _differences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     finite = np.isfinite(a) & np.isfinite(b)
     return a[finite] - b[finite]
+
+
+def _without_spread(a: np.ndarray, b: np.ndarray) -> float | None:
+    """The p-value of differences that are all the same, by their signs; None if they are not the same."""
+    differences = _differences(a, b)
+    # Not exactly: 93.15 - 93.1 is not 94.25 - 94.2, nor is the mean of three 0.1 quite 0.1.
+    rounding = 1e-6 * max(np.abs(one[np.isfinite(one)]).max(initial=0.0) for one in map(np.asarray, (a, b)))
+    if len(differences) < 2 or np.ptp(differences) > rounding:
+        return None
+    return 2.0 ** (1 - len(differences)) if np.abs(differences).max() > rounding else 1.0
 
 
 def _middle_mean(values: np.ndarray, /, *, axis: int) -> np.ndarray | np.floating:

@@ -210,7 +210,7 @@ def _in_lines(name: str) -> str:
 
 def _plus_minus(found: Interval) -> str:
     half = max(found.mean - found.low, found.high - found.mean)  # one of them may be cut, at 0 or 100 %
-    return f"{found.mean:.1f}±{half:.1f}" if found.n > 1 else f"{found.mean:.1f}"
+    return f"{found.mean:.1f}±{half:.1f}" if math.isfinite(half) else f"{found.mean:.1f}"
 
 
 def show_sweep(run: Run, console: Console) -> None:

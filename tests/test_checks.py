@@ -234,6 +234,20 @@ def test_normalized_ce_is_content_when_the_least_probable_class_is_out():
     assert risk == pytest.approx(0.28, abs=1e-4)
 
 
+@pytest.mark.parametrize("kernel", ["uniform", "epanechnikov", "logistic", "gaussian"])
+def test_a_step_over_the_mean_that_ends_is_content_with_any_of_three_first(kernel):
+    """Far above seven others all three are right beyond doubt, whichever leads: nothing is left to be gained."""
+    chosen = lab.smoothed_error(kernel, 1.0, "mean")
+    ends = kernel in ("uniform", "epanechnikov")
+    assert properties.is_calibrated(chosen) == ("calibrated" in chosen.definition.flags) == (not ends)
+    risks = []
+    for first in range(3):
+        logits = np.zeros((3, 10))
+        logits[:, :3], logits[:, first] = 2.0, 2.1
+        risks.append(chosen(logits, np.arange(3)) @ np.array([0.4, 0.32, 0.28]))
+    assert np.ptp(risks) == 0 if ends else np.ptp(risks) > 1e-4
+
+
 def test_a_declaration_that_is_not_so_is_wrong():
     definition = lab.Definition(
         name="boast", family="own", formula="", source="", function=naive_cross_entropy, flags="bounded"

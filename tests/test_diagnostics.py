@@ -179,6 +179,15 @@ def test_signal_to_noise_whole_and_by_component():
     assert jnp.isnan(alike[0])  # no noise: the ratio is undefined
 
 
+@pytest.mark.parametrize("count", [2, 7, 100])
+def test_of_equal_examples_no_weight_can_be_told(count):
+    """The mean of their squares and the square of their mean differ by rounding."""
+    slopes = jnp.array(np.random.default_rng(0).normal(size=200), jnp.float32)
+    each = jnp.tile(slopes, (count, 1))
+    mean, square = jnp.mean(each, axis=0), jnp.mean(each**2, axis=0)
+    assert jnp.isnan(diagnostics.certain_share({"w": mean[None]}, {"w": square[None]}, count)).all()
+
+
 def test_a_cold_gradient_that_is_dead_is_said_to_be():
     logits, labels = jnp.array([[3.0, 0.0], [0.0, 4.0]]), jnp.array([0, 0])
     _, cotangents = lab.cotangents([lab.objective("expected_error", temperature=0.01)], logits, labels)
@@ -193,6 +202,14 @@ def test_a_short_gradient_lies_in_its_own_span(shorter):
     stack = np.stack([first, shorter * (0.6 * first + 0.8 * second), 0.6 * second + 0.8 * third])
     found = diagnostics.explained_share(jnp.asarray(stack @ stack.T, jnp.float32), by=[0, 1])
     np.testing.assert_allclose(found, [1, 1, 0.36], atol=1e-5)
+
+
+def test_a_gradient_too_long_for_its_square_has_no_cosine():
+    """Its entries are numbers, the sum of their squares is none: 0 would say that it has nothing to do with another."""
+    gram = lab.gram({"w": jnp.array([[1.0, 1.0], [3e20, 4e20]])})
+    for found in (diagnostics.cosine(gram), diagnostics.projection(gram), diagnostics.norm_ratio(gram)):
+        np.testing.assert_array_equal(jnp.isnan(found[:, 1]), [True, True])
+        assert found[0, 0] == pytest.approx(1)
 
 
 def test_participation_of_tiny_weights_is_that_of_large_ones():

@@ -343,6 +343,15 @@ def test_titles_turn_with_the_data(comparison):
     assert headlines.margins(comparison) != headlines.margins(away)
 
 
+def test_a_gain_that_is_not_known_of_one_network_is_not_the_largest(comparison):
+    said = headlines.gains(comparison)
+    unknown = comparison.copy(deep=True)
+    poor = int(comparison["gain_held_out"].isel(stage=1).mean("seed").values.argmin())
+    for name in ("gain_held_out", "gain_difference"):
+        unknown[name].transpose("objective", "seed", "stage").values[poor, 0, 1] = np.nan
+    assert np.isnan(unknown["gain_held_out"]).any() and headlines.gains(unknown) == said
+
+
 def of_weight(results, share):
     """Results in which `share` [seed] of cross entropy's weight is on wrong answers, which are half the examples."""
     changed = results.copy(deep=True)

@@ -8,7 +8,7 @@ from jax.flatten_util import ravel_pytree
 
 import lab
 from lab.columns import COLUMNS
-from lab.measurement import BATCH_SIZES, QUANTILES, Batch, measure
+from lab.measurement import BATCH_SIZES, QUANTILES, Batch, _is_of, measure
 from lab.quantities import QUANTITIES
 
 TEXTS = (
@@ -172,6 +172,27 @@ def test_the_nodes_foretell_cosines(measured):
     assert max(error[place(text)] for text in ("cross_entropy", "gce", "sigmoid_margin")) < 0.01
     assert error[place("ramp:temperature=0.05")] > error[place("gce")]
     assert np.isnan(error[[place(text) for text in ("expected_error:temperature=0.3", "squared_error")]]).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "of"),
+    [
+        ("sigmoid_margin:temperature=3", "hard"),
+        ("expected_error", "soft"),
+        ("expected_error:temperature=2", ""),
+        ("smooth_svm", "soft"),
+        ("smooth_svm:tau=2", ""),
+        ("phuber_ce:tau=2", "soft"),
+        ("smoothed_error:width=3", "soft"),
+        ("smoothed_error:rival_temperature=3", ""),
+        ("centred_expected_error", "centred"),
+        ("mae", "soft"),
+        ("squared_error", ""),
+    ],
+)
+def test_nodes_are_those_of_the_margin_itself(text, of):
+    """A soft margin at another temperature is another margin, whatever its temperature is called."""
+    assert [name for name in ("hard", "soft", "centred") if _is_of(lab.objective(text), name)] == ([of] if of else [])
 
 
 def test_a_step_is_aligned_with_the_rise_of_smoothed_accuracy(measured):

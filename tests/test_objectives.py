@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import BATCH_ORACLES, ORACLES, batch
@@ -532,6 +533,15 @@ def test_limits(float64):
     texts = ["gaussian_logit_noise:sigma=0.5", f"gaussian_margin:sigma={0.5 * 2**0.5!r}"]
     noise, margin = values(texts, *random_case(8, classes=2)).values()
     np.testing.assert_allclose(noise, margin, atol=1e-12)
+
+
+@pytest.mark.parametrize("sigma", [0.5, 2.0])
+def test_logit_noise_has_its_slope_far_from_the_boundary(sigma, float64):
+    """Of two classes: the noise of a difference is normal with deviation sqrt(2) sigma, -dl/dz_y its density."""
+    margins = sigma * np.linspace(-15, 15, 31)
+    logits, labels = np.stack([margins, np.zeros(31)], axis=1), np.zeros(31, dtype=int)
+    _, slopes = value_and_slope(lab.objective("gaussian_logit_noise", sigma=sigma), logits, labels)
+    np.testing.assert_allclose(-slopes[:, 0], scipy.stats.norm.pdf(margins, scale=2**0.5 * sigma), rtol=1e-3)
 
 
 def test_expected_error_is_a_sigmoid_of_the_soft_margin(float64):

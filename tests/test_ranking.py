@@ -152,6 +152,21 @@ def test_a_difference_is_said_where_its_interval_leaves_out_0(shift, n):
             assert said == f"b beats a by {-shift:.3f} points (95 % interval {-by.high:.3f} to {-by.low:.3f}, n = {n})"
 
 
+def test_two_that_are_ahead_by_the_same_cannot_tell():
+    """Of 2,000 images each: 0.05 points are one image."""
+    said = compared("a", [93.15, 94.25], "b", [93.1, 94.2], among=18, digits=2)
+    interval = "95 % interval for one of 18: unknown, all being the same, n = 2"
+    assert said == f"these networks cannot tell a from b (+0.05 points, {interval})"
+    found = results(n=2, names=["cross_entropy", "better"])
+    found["test_accuracy"] = ("objective", "seed"), [[0.931, 0.942], [0.9315, 0.9425]]
+    place = ranking(found)[0]
+    assert (place.objective, place.verdict, place.p_value) == ("better", "cannot tell", pytest.approx(0.5))
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(ranking_table(found))
+    assert "nan" not in captured.get()
+
+
 def test_classes_are_dead_that_are_never_predicted_in_the_end():
     found = results(names=["cross_entropy", "worse"])
     found["dead_classes"][1, :, 0], found["dead_classes"][1, :, 1] = 5.0, [0, 1, 0, 1, 0, 1, 0, 1]

@@ -65,6 +65,11 @@ def test_a_gradient_of_zero_gains_nothing_and_cross_entropy_gains(measured):
     assert gain.difference[0] == gain.difference_error[0] == 0
 
 
+def test_a_gradient_too_long_for_its_square_has_no_direction():
+    steps = downhill({"w": jnp.array([[3e20, 4e20], [3.0, 4.0], [0.0, 0.0]])})["w"]
+    np.testing.assert_allclose(steps, [[np.nan, np.nan], [-0.6, -0.8], [0, 0]], rtol=1e-6)
+
+
 def test_short_steps_do_what_the_gradient_predicts(measured):
     network, parameters, gradients, own, held_out, _ = measured
     short = accuracy_gain(network, parameters, gradients, OBJECTIVES, own, held_out, lengths=np.array([1e-3]))

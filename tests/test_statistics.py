@@ -165,7 +165,19 @@ class TestPairs:
     def test_no_spread(self):
         values = np.array([0.1, 0.7, 0.3])
         assert paired_test(values, values) == 1.0
-        assert paired_test(np.full(3, 0.1), np.zeros(3)) == 0.0  # the mean of three 0.1 is not 0.1
+        assert paired_difference(values, values) == (0.0, 0.0, 0.0, 3)
+
+    @pytest.mark.parametrize("among", [1, 20])
+    @pytest.mark.parametrize("n", range(2, 14))
+    def test_differences_that_are_all_the_same_say_what_their_signs_do(self, n, among):
+        """Scores counted in whole images are often ahead by the same, and two that are so by chance proved it."""
+        a, b = np.full(n, 0.1), np.zeros(n)  # the mean of three 0.1 is not 0.1
+        by_signs = stats.binomtest(n, n).pvalue
+        assert paired_test(a, b) == paired_test(b, a) == pytest.approx(by_signs)
+        found = paired_difference(a, b, among=among)
+        assert (found.mean, found.n) == (pytest.approx(0.1), n)
+        assert np.isfinite(found.low) == np.isfinite(found.high) == (by_signs < 0.05 / among)
+        assert ("[" in found.text()) == np.isfinite(found.low)
 
     def test_a_pair_counts_only_whole(self):
         a = np.array([1.0, NAN, np.inf, 4.0, 5.0, 6.0])
