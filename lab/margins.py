@@ -48,6 +48,12 @@ def _below_strongest(logits: Logits, labels: Labels) -> tuple[Logits, PerExample
     return rivals - top[:, None], top
 
 
+def _divided(rivals: Logits, by: Scalar) -> Logits:
+    """Rivals over a temperature, where the derivative of -inf / T by T would be NaN."""
+    out = rivals == -jnp.inf
+    return jnp.where(out, -jnp.inf, jnp.where(out, 0.0, rivals) / by)
+
+
 def hard_margin(logits: Logits, labels: Labels) -> PerExample:
     """The true class's lead over its strongest rival, m = z_y - max over rivals of z_j.
 
@@ -68,7 +74,7 @@ def soft_margin(logits: Logits, labels: Labels, temperature: Scalar = 1.0) -> Pe
     [1.307...]
     """
     rivals, top = _below_strongest(logits, labels)
-    return -top - temperature * jax.nn.logsumexp(rivals / temperature, axis=-1)
+    return -top - temperature * jax.nn.logsumexp(_divided(rivals, temperature), axis=-1)
 
 
 def centred_margin(logits: Logits, labels: Labels, temperature: Scalar = 1.0) -> PerExample:
@@ -97,7 +103,7 @@ def topk_margin(logits: Logits, labels: Labels, k: Scalar, temperature: Scalar =
     """
     k = jnp.asarray(k)
     rivals, top = _below_strongest(logits, labels)
-    steps = jnp.maximum(rivals / (k * temperature), _NOTHING)
+    steps = jnp.maximum(_divided(rivals, k * temperature), _NOTHING)
 
     def add_class(logs, step):
         shifted = jnp.pad(logs[:, :-1] + step[:, None], ((0, 0), (1, 0)), constant_values=_NOTHING)
