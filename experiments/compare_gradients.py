@@ -39,7 +39,7 @@ def main(settings: lab.CompareSettings) -> None:
         lab.draw(run)
         lab.write_report(run)
 
-    lab.show_comparison(run, Console(highlight=False))
+    lab.show_comparison(run, Console(highlight=False, emoji=False))
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ class Settings:
 
 def main(settings: Settings) -> None:
     """Tune every objective with the same effort, train it from scratch, and rank them."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     sweep, surrogates, losses = settings.sweep, SURROGATES, LOSSES
     if settings.full:
         surrogates, losses = SURROGATES + MORE_SURROGATES, LOSSES + MORE_LOSSES

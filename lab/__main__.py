@@ -17,7 +17,7 @@ from rich.console import Console
 
 import lab
 from lab.collection import runs_at
-from lab.console import cli, interruptible, progress, read_again
+from lab.console import cli, interruptible, plain_console, progress, read_again
 from lab.errors import InputError
 from lab.lifecycle import begun_with
 from lab.runs import Run
@@ -26,7 +26,7 @@ from lab.settings import CompareSettings, DoctorSettings, ShowSettings, SweepCom
 
 def compare(settings: CompareSettings) -> None:
     """Compare the gradients of losses and smoothed accuracies at several stages of training."""
-    console = Console(highlight=False)
+    console = plain_console()
     data = lab.load_from(settings.data)
     console.print(f"{data.description} ({data.detail})", markup=False)
     environment = lab.describe(precision=settings.precision, data=data.identity)
@@ -44,7 +44,7 @@ def train(command: TrainCommand) -> None:
     """Train networks and keep them, with their metrics after every epoch; or go on with a run that was stopped."""
     from lab.learning import learn
 
-    console = Console(highlight=False)
+    console = plain_console()
     settings = _settings("train", command)
     data = lab.load_from(settings.data)
     console.print(f"{data.description} ({data.detail})", markup=False)
@@ -64,7 +64,7 @@ def train(command: TrainCommand) -> None:
 
 def sweep(command: SweepCommand) -> None:
     """Which objective trains the better network, each at its own best learning rate?"""
-    console = Console(highlight=False)
+    console = plain_console()
     settings = _settings("sweep", command)
     data = lab.load_from(settings.data)
     console.print(f"{data.description} ({data.detail})", markup=False)
@@ -133,7 +133,7 @@ def check(objective: tyro.conf.Positional[str]) -> None:
     from lab.checks import check as findings_of
     from lab.reference import findings_table
 
-    console = Console(highlight=False)
+    console = plain_console()
     chosen = lab.objective(objective)
     with console.status("trying"):
         findings = findings_of(chosen)
@@ -147,7 +147,7 @@ def show(settings: ShowSettings) -> None:
     """Draw an objective: its values and weights over the margin, beside cross entropy and its closest relatives."""
     from lab.portrait import portray
 
-    console = Console(highlight=False)
+    console = plain_console()
     chosen = lab.objective(settings.objective)
     results = portray(chosen, span=settings.span)
     with lab.new_run(settings.out, "show", settings, lab.describe(precision="highest")) as run:
@@ -170,7 +170,7 @@ def list_(
         what: which list
         markdown: objectives only: as the page docs/objectives.md
     """
-    console = Console(highlight=False)
+    console = plain_console()
     if markdown and what != "objectives":
         raise InputError(f"--markdown is for objectives alone; got {what}.")
     if markdown:
@@ -225,7 +225,7 @@ def experiments() -> None:
     scripts = sorted(folder.glob("*.py"))
     if not scripts:
         raise InputError("the experiments are scripts in the repository; clone it to have them beside the package.")
-    console = Console(highlight=False)
+    console = plain_console()
     for script in scripts:
         question = (ast.get_docstring(ast.parse(script.read_text())) or "").splitlines()[0]
         console.print(f"experiments/{script.name}: {question}", markup=False, soft_wrap=True)
@@ -235,7 +235,7 @@ def doctor(settings: DoctorSettings) -> None:
     """Say what is installed, what it runs on, where digits are found, and what is wrong."""
     from lab.doctor import examine
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = plain_console(soft_wrap=True)
     table, complaints = examine(settings)
     console.print(table)
     for complaint in complaints:

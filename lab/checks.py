@@ -31,7 +31,8 @@ def _per_example(objective: Objective) -> Finding:
     logits, labels = random_logits()
     others, _ = random_logits(seed=1)
     others[:8] = logits[:8]
-    if np.allclose(*(measured(objective, z, labels)[0][:8] for z in (logits, others)), rtol=1e-9, atol=1e-12):
+    alone, with_others = (measured(objective, z, labels)[0][:8] for z in (logits, others))
+    if np.allclose(alone, with_others, rtol=1e-9, atol=1e-12, equal_nan=True):
         return Finding("per example", "each value depends on its own example alone")
     if objective.whole_batch:
         return Finding("per example", "no: it is an objective of the whole batch", "note")
@@ -63,14 +64,15 @@ def _classes_alike(objective: Objective) -> Finding:
     logits, labels = random_logits()
     order = np.array([3, 0, 4, 1, 2])
     renamed = measured(objective, logits[:, order], np.argsort(order)[labels])[0]
-    if np.allclose(renamed, measured(objective, logits, labels)[0], rtol=1e-9, atol=1e-12):
+    if np.allclose(renamed, measured(objective, logits, labels)[0], rtol=1e-9, atol=1e-12, equal_nan=True):
         return Finding("classes", "all are treated alike")
     return Finding("classes", "their order matters: another numbering of the classes gives other values", "note")
 
 
 def _finite(objective: Objective) -> Finding:
-    """In float32, at logits of +-1000 and at ties; of a whole batch, where classes are missing from it."""
+    """In float32, at usual logits, at +-1000 and at ties; of a whole batch, where classes are missing from it."""
     logits, labels = random_logits()
+    usual = {f"logits of usual size, the true class being {k}": (logits, np.full_like(labels, k)) for k in range(5)}
     missing = {
         "a batch without one of the classes": (logits, labels % 4),
         "a batch of one class": (logits, np.zeros_like(labels)),
@@ -80,7 +82,7 @@ def _finite(objective: Objective) -> Finding:
         "logits that all tie": (np.zeros((1, 3)), np.zeros(1, dtype=int)),
         "two classes, logits of +-1000": (np.array([[1e3, -1e3], [-1e3, 1e3]]), np.zeros(2, dtype=int)),
     }
-    for what, (logits, labels) in ((missing if objective.whole_batch else {}) | extremes).items():
+    for what, (logits, labels) in ((missing if objective.whole_batch else usual) | extremes).items():
         values, slopes = measured(objective, logits, labels, bits=32)
         if np.isnan(values).any() or np.isnan(slopes).any():
             which = "its value" if np.isnan(values).any() else "its gradient"

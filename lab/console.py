@@ -34,6 +34,11 @@ CONFIG = (tyro.conf.OmitArgPrefixes,)
 T = TypeVar("T")
 
 
+def plain_console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
+    """A console that leaves what is printed as it is: of mine.py:key:scale=2 rich would make a picture of a key."""
+    return Console(stderr=stderr, soft_wrap=soft_wrap, highlight=False, emoji=False)
+
+
 def cli(
     command: Callable[..., Any] | dict[str, Callable[..., Any]],
     *,
@@ -55,6 +60,8 @@ def cli(
         _stop(str(error), 2)
     except FloatingPointError as error:
         _stop(_with_notes(error), 1)
+    except BrokenPipeError:  # whoever reads has read enough, as `| head` does
+        os._exit(0)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _stop(f"{where}{error.strerror or error}. {_left(error)}", 1)
@@ -83,7 +90,7 @@ def _again_if_interrupted(lost: "sys.UnraisableHookArgs") -> None:
 
 
 def _stop(message: str, code: int) -> None:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {message}", markup=False)
+    plain_console(stderr=True, soft_wrap=True).print(f"error: {message}", markup=False)
     sys.stdout.flush()
     # At once: a computation that Ctrl-C cut short may still be running, and the interpreter's own way out
     # pulls the memory from under it.
@@ -151,7 +158,7 @@ def progress(total: int, *, images_per_step: int = 0) -> Iterator[Callable[..., 
         TextColumn("steps"),
         *([_Rate(images_per_step)] if images_per_step else []),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=plain_console(stderr=True),
         transient=True,
     )
     with bar:

@@ -34,6 +34,7 @@ def summarise(results: "xarray.Dataset") -> list[Finding]:
     if _has(results, "expected_error:temperature=0.1"):
         found += [_cold(results), _warm(results), _wrong_answers(results)]
     found += [_gain(results), _noise(results), _dead(results)]
+    found += [one for one in [_not_numbers(results)] if one]
     return found if (race := raced(results)) is None else [*found, _race(race)]
 
 
@@ -63,11 +64,13 @@ def _accuracy(results: "xarray.Dataset") -> Finding:
     moved = results["difference_moved_share"].mean("stage")
     low, high = (interval(results, "difference_moved_share", moved.sel(h=h).values, scale=100.0) for h in (0.001, 0.1))
     points = results.sizes["seed"] * results.sizes["stage"]
+    where = f"at all {points} points (networks x stages)" if points > 1 else f"in this network {_stage(results, 0)}"
+    jumps = ": nothing, and then a jump" if high.mean > 2 * low.mean else ""
     return Finding(
         "Accuracy gives no direction." if zero else "Accuracy's gradient is not 0: something is wrong.",
-        f"Its gradient is {'exactly 0' if zero else 'not 0'} at all {points} points (networks x stages). Its "
-        f"difference quotient, a single weight moved by 0.001 to either side, is not 0 for {low.text(0)} % of the "
-        f"weights tried, moved by 0.1 for {high.text(0)} %: nothing, and then a jump.",
+        f"Its gradient is {'exactly 0' if zero else 'not 0'} {where}. Its difference quotient, a single weight moved "
+        f"by 0.001 to either side, is not 0 for {low.text(0)} % of the weights tried, moved by 0.1 for {high.text(0)} "
+        f"%{jumps}.",
     )
 
 
@@ -88,12 +91,14 @@ def _cold(results: "xarray.Dataset") -> Finding:
     first, last = (_over_networks(results, "effective_examples", one, stage) for stage in (0, -1))
     cosine = _over_networks(results.sel(other="cross_entropy"), "cosine", one, -1)
     rests_on_few = last.mean < FEW * results.attrs["examples"]
+    at_first = f"{first.text(0)} examples {_stage(results, 0)} and by " if results.sizes["stage"] > 1 else ""
+    unit = "" if at_first else " examples"
     return Finding(
         "Smoothed accuracy gives one too, but a cold one rests on few examples."
         if rests_on_few
         else "Smoothed accuracy gives one too, even a cold one.",
-        f"Expected error at T = 0.1 is carried by {first.text(0)} examples {_stage(results, 0)} and by "
-        f"{last.text(1)} {_stage(results, -1)}; its cosine with cross entropy is then {cosine.text()}.",
+        f"Expected error at T = 0.1 is carried by {at_first}{last.text(1)}{unit} {_stage(results, -1)}; its cosine "
+        f"with cross entropy is {'then ' * bool(at_first)}{cosine.text()}.",
     )
 
 
@@ -108,7 +113,7 @@ def _warm(results: "xarray.Dataset") -> Finding:
     elif cosine.low > ELSEWHERE:
         claim = "A warm one still points much as cross entropy does."
     else:
-        claim = "Whether a warm one points elsewhere, these networks cannot tell."
+        claim = f"Whether a warm one points elsewhere, {_these(results)} cannot tell."
     return Finding(
         claim,
         f"At T = {temperature:g} it is carried by {examples.text(0)} examples {_stage(results, -1)}, and its cosine "
@@ -157,9 +162,9 @@ def _gain(results: "xarray.Dataset") -> Finding:
         mean_interval(100 * results["gain_held_out"].sel(objective="cross_entropy").isel(stage=s).values).text(1)
         for s in range(results.sizes["stage"])
     ]
+    by_stage = ", stage by stage" if len(gain) > 1 else f" {_stage(results, 0)}"
     said = (
-        f"The best step along cross entropy's gradient gains {', '.join(gain)} points of held-out {metric}, stage by "
-        "stage."
+        f"The best step along cross entropy's gradient gains {', '.join(gain)} points of held-out {metric}{by_stage}."
     )
     if results.sizes["seed"] < 2:
         return Finding(f"Whose gradient raises {metric} most? One network cannot tell.", said)
@@ -189,7 +194,7 @@ def _noise(results: "xarray.Dataset") -> Finding:
         if largest.low > ELSEWHERE
         else "A mini-batch is mostly noise by the end."
         if largest.high < ELSEWHERE
-        else "Whether a mini-batch keeps the direction to the end, these networks cannot tell.",
+        else f"Whether a mini-batch keeps the direction to the end, {_these(results)} cannot tell.",
         f"{_stage(results, -1).capitalize()} cross entropy's gradient on "
         f"{', '.join(f'{size}' for size in kept)} examples has cosine "
         f"{', '.join(of.text() for of in kept.values())} with that on all {results.attrs['examples']:,}.{scale}",
@@ -204,12 +209,30 @@ def _dead(results: "xarray.Dataset") -> Finding:
     if not names.size:
         return Finding("No other gradient died.", f"None of {others.sizes['objective']} in {_networks(n)}.")
     worst = [f"{name} in {int(count)} of {n}" for name, count in zip(names, dead.values[dead.values > 0], strict=True)]
-    more = f"; so do {len(worst) - 4} others" if len(worst) > 4 else ""
+    more = f"; so do {len(worst) - 4} others" if len(worst) > 5 else f"; so does {worst[4]}" if len(worst) > 4 else ""
     return Finding(
         "Some gradients die on the way.",
         f"Exactly 0, or too small for float32 to move the weights, at their worst stage: "
         f"{', '.join(worst[:4])} networks{more}.",
     )
+
+
+def _not_numbers(results: "xarray.Dataset") -> Finding | None:
+    unknown = ~np.isfinite(results["mean_value"].transpose("objective", "seed", "stage").values)
+    counts = unknown.sum(axis=(1, 2))
+    if not counts.any():
+        return None
+    points = results.sizes["seed"] * results.sizes["stage"]
+    bad = [f"{results['title'].values[i]} at {counts[i]} of {points} points" for i in np.flatnonzero(counts)]
+    return Finding(
+        "Some objectives are no numbers.",
+        f"NaN or infinite for one example at least: {', '.join(bad)} (networks x stages). What was measured of them "
+        "there says nothing; `python -m lab check` looks for the cause.",
+    )
+
+
+def _these(results: "xarray.Dataset") -> str:
+    return "these networks" if results.sizes["seed"] > 1 else "one network"
 
 
 def _networks(count: int) -> str:

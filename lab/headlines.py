@@ -194,7 +194,9 @@ def progress(results: "xarray.Dataset") -> str:
     if not dead.any():
         return "In the end every objective's networks predict every class."
     worst, losing = int(dead.argmax()), int((dead > 0).sum())
-    most = f"{results['title'].values[worst]}: {dead[worst]:.1f} in the mean of n = {results.sizes['seed']} networks."
+    n = results.sizes["seed"]
+    of = f"in the mean of n = {n} networks" if n > 1 else "(n = 1 network)"
+    most = f"{results['title'].values[worst]}: {dead[worst]:.1f} {of}."
     if losing == 1:
         return f"1 of {len(dead)} objectives leaves classes that are never predicted, {most}"
     return f"{losing} of {len(dead)} objectives leave classes that are never predicted, most of all {most}"

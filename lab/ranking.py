@@ -106,7 +106,7 @@ def answer(results: "xarray.Dataset") -> list[str]:
         by = f"{-last.corrected.mean:.1f} points ({interval}, n = {n})"
         said.append(f"{reference.title} beats {last.title} by {by}{more}.")
     if unclear:
-        said.append(f"Cannot be told from it: {', '.join(place.title for place in unclear)}.")
+        said.append(f"Cannot be told from {reference.title}: {', '.join(place.title for place in unclear)}.")
     return said
 
 

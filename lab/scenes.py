@@ -129,7 +129,8 @@ def peaks(rows: dict[str, series.Rows], temperatures: int) -> dict[str, list[flo
         if row["t"] is None and not row["table"]:
             continue
         for place in range(temperatures) if row["t"] is None else [row["t"]]:
-            found[row["stage"]][place] = max(found[row["stage"]][place], *row["share"])
+            known = [share for share in row["share"] if share is not None]
+            found[row["stage"]][place] = max([found[row["stage"]][place], *known])
     return {stage: [1.05 * peak for peak in by_place] for stage, by_place in found.items()}
 
 

@@ -10,9 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rich.console import Console
-
-from lab.console import progress
+from lab.console import plain_console, progress
 from lab.data import DATASETS, Dataset, load_from
 from lab.environment import describe
 from lab.errors import InputError
@@ -64,7 +62,7 @@ def study(
     """
     import xarray
 
-    console = Console(highlight=False)
+    console = plain_console()
     resume = settings.resume
     if resume:
         # What the run was begun with, and what is given now: if that differs it is refused below.

@@ -231,7 +231,7 @@ def _best(scores: dict[Cell, float], **of: str) -> Cell:
 
 
 def _beyond_the_edges(scores: dict[Cell, float], grid: Sequence[float], widenings: int) -> list[Cell]:
-    """For every objective whose best rate lies on the edge of those tried, the next one beyond, if it may have one."""
+    """For every objective that is best at the edge of the rates tried, and rises to it, the next rate beyond."""
     if len(grid) < 2:
         return []
     ratio = (grid[-1] / grid[0]) ** (1 / (len(grid) - 1))
@@ -240,6 +240,9 @@ def _beyond_the_edges(scores: dict[Cell, float], grid: Sequence[float], widening
         best = _best(scores, objective=name)
         tried = sorted(cell.learning_rate for cell in scores if cell[:2] == best[:2])
         beyond = {tried[0]: tried[0] / ratio, tried[-1]: tried[-1] * ratio}.get(best.learning_rate)
+        inward = best._replace(learning_rate=tried[1] if best.learning_rate == tried[0] else tried[-2])
+        if scores[inward] == scores[best] >= 0:  # level there: nothing says that it rises further on
+            continue
         widened = sum(cell.objective == name and cell.learning_rate not in grid for cell in scores)
         if beyond and widened < widenings:
             further.append(best._replace(learning_rate=float(f"{beyond:.4g}")))
@@ -321,8 +324,8 @@ def _labelled(settings: SweepSettings, data: Dataset, contest: _Contest, rows: S
             "metric": judge,
             "reference": reference,
             "lost": ", ".join(lost),
-            "recipe": f"mini-batches of {settings.batch_size}, {settings.epochs} epochs"
-            f"{decayed(settings.weight_decay)}; learning rate"
+            "recipe": f"mini-batches of {settings.batch_size}, {settings.epochs} "
+            f"epoch{'s' if settings.epochs > 1 else ''}{decayed(settings.weight_decay)}; learning rate"
             f"{' and optimiser' if len(optimisers) > 1 else ''} chosen for each objective on validation"
             f"{'' if judge == 'accuracy' else f', by {judge}'}",
         },

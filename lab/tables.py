@@ -64,11 +64,12 @@ def comparison_table(results: "xarray.Dataset", *, width: int) -> Table:
     networks = results.sizes["seed"]
     table = Table(
         title=escape(
-            f"Gradients of {networks} networks ({results.attrs['network']}), {results.attrs['examples']:,} images each"
+            f"Gradients of {networks} network{'s' if networks > 1 else ''} ({results.attrs['network']}), "
+            f"{results.attrs['examples']:,} images{' each' if networks > 1 else ''}"
         ),
         caption=escape(
             f"{', '.join(part.reading for part in shown).format(metric=metric_of(results))}; "
-            f"means over n = {networks} networks.\n"
+            f"{f'means over n = {networks} networks' if networks > 1 else 'n = 1 network'}.\n"
             f"{results.attrs['data']}"
         ),
         title_justify="left",
@@ -175,7 +176,8 @@ def ranking_table(results: "xarray.Dataset") -> Table:
             f"{'Accuracy' if metric == 'accuracy' else metric} (%) on test images and difference to {reference} "
             "(points, paired by seed), ± half of their 95 % intervals; P: probability that a network of it is better "
             f"than one of {reference}; p: of the difference, corrected for the number of objectives (Holm); dead: "
-            f"classes never predicted; *: the grid was made wider. n = {n} networks each. {results.attrs['data']}"
+            f"classes never predicted; *: the grid was made wider. n = {n} network{'s' if n > 1 else ''} each. "
+            f"{results.attrs['data']}"
         ),
         title_justify="left",
         caption_justify="left",
@@ -229,7 +231,7 @@ def portrait_table(results: "xarray.Dataset") -> Table:
     """An objective's closest relatives, each with the cosine between their weights over the margin."""
     span = float(results["margin"].max())
     table = Table(
-        title=escape(f"{results['title'].values[0]}: {results.attrs['formula']}"),
+        title=escape(": ".join(filter(None, [str(results["title"].values[0]), results.attrs["formula"]]))),
         caption=f"likeness: cosine between weights over margins from {-span:g} to {span:g}",
         title_justify="left",
         caption_justify="left",
@@ -239,5 +241,6 @@ def portrait_table(results: "xarray.Dataset") -> Table:
     for one in list(results["objective"].values)[1:]:
         row = results.sel(objective=one)
         margin = f"the {row['of'].item()} margin" if row["of"].item() else "the logits"
-        table.add_row(escape(str(row["title"].item())), margin, f"{float(row['likeness']):.3f}")
+        alike = float(row["likeness"])
+        table.add_row(escape(str(row["title"].item())), margin, f"{alike:.3f}" if math.isfinite(alike) else "–")
     return table

@@ -333,4 +333,8 @@ def diverged(state: TrainState, objective: Schedule, optimiser: Any) -> Floating
     )
     rate = getattr(optimiser, "hyperparameters", {}).get("learning_rate")
     at = f", learning rate {float(rate):g}" if rate is not None else ""
-    return FloatingPointError(f"{what} (objective {objective}{at}). Try a smaller learning rate.")
+    at_once = bad.size and before + bad[0] == 0  # before any step: no learning rate is to blame
+    advice = (
+        "Try a smaller learning rate." if not at_once else "No step was taken: is the objective to blame? (lab check)"
+    )
+    return FloatingPointError(f"{what} (objective {objective}{at}). {advice}")

@@ -234,6 +234,22 @@ def test_normalized_ce_is_content_when_the_least_probable_class_is_out():
     assert risk == pytest.approx(0.28, abs=1e-4)
 
 
+def of_three(logits, labels):
+    return jnp.where(labels == 3, jnp.nan, lab.objective("cross_entropy")(logits, labels))
+
+
+def below_one(logits, labels):
+    return jnp.sqrt(1.0 - lab.hard_margin(logits, labels))
+
+
+@pytest.mark.parametrize("function", [of_three, below_one])
+def test_what_is_no_number_is_said_to_be_that_and_nothing_else(function):
+    finite, per_example = (check(_define(function).make()) for check in (checks._finite, checks._per_example))
+    which = 3 if function is of_three else 0
+    said = f"its value is NaN in float32 at logits of usual size, the true class being {which}"
+    assert (finite.rank, finite.said) == ("wrong", said) and per_example.rank == "fine"
+
+
 @pytest.mark.parametrize("kernel", ["uniform", "epanechnikov", "logistic", "gaussian"])
 def test_a_step_over_the_mean_that_ends_is_content_with_any_of_three_first(kernel):
     """Far above seven others all three are right beyond doubt, whichever leads: nothing is left to be gained."""

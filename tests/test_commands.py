@@ -436,6 +436,27 @@ def test_a_run_is_resumed_as_it_was_begun(copy, options, message):
     assert list(copy.glob("checkpoint-*"))
 
 
+def test_names_and_places_are_printed_as_they_are(tmp_path):
+    """Of :key: rich would make a picture of a key, and the path would be nowhere."""
+    done = run("show", "mae", "--out", "a:key:b", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "a:key:b").iterdir()
+    assert f"The page: a:key:b/{folder.name}/report.html" in done.stdout
+    refused = run("compare", "--sample", "--objective", "no.py:key:scale=2", cwd=tmp_path)
+    assert refused.returncode == 2 and "no.py" in refused.stderr and "\U0001f511" not in refused.stderr
+
+
+def test_who_reads_the_beginning_alone_ends_it_in_peace(tmp_path):
+    """As `| head -1` does: the pipe is closed while more is to be written."""
+    command = [sys.executable, "-m", "lab", "list", "objectives", "--markdown"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, text=True, bufsize=1
+    ) as one:
+        assert one.stdout.readline() == "# Objectives\n"
+        one.stdout.close()
+        assert one.stderr.read() == "" and one.wait() == 0
+
+
 @pytest.mark.parametrize("where", ["nowhere", ".", "runs", pytest.param("compared", marks=pytest.mark.slow)])
 def test_what_is_no_run_of_train_cannot_be_resumed(where, request, tmp_path):
     path = next((request.getfixturevalue(where)[0] / "runs").iterdir()) if where == "compared" else where

@@ -151,13 +151,37 @@ def test_findings_follow_the_numbers(comparison):
     ahead = comparison.copy(deep=True)
     for name, by in (("brier", 0.1), ("gce", 0.2), ("ramp", 0.3)):
         ahead["gain_difference"].loc[{"objective": name}] = by + np.array([[0.0, 0.0], [1e-4, 1e-4]])  # seed x stage
-    ahead["gain_difference"].loc[{"objective": "ramp", "stage": "20 steps"}] = -0.1
+    ahead["gain_difference"].loc[{"objective": "ramp", "stage": "20 steps"}] = [-0.1, -0.1001]
     raised = next(one for one in lab.summarise(ahead) if "gradients raise accuracy" in one.claim)
     best = "Most of all ramp T=1 at the start (by 30.0 points); gce after 20 steps (by 20.0 points)."
     assert raised.claim.startswith("Some") and f"stage by stage. {best} Less, at some stage: " in raised.evidence
     assert "ramp T=1" in raised.evidence.partition("Less")[2]
     alone = lab.summarise(comparison.isel(seed=[0]))
     assert "One network cannot tell" in alone[4].claim
+
+
+def test_findings_of_one_network_at_one_stage_speak_of_one(comparison):
+    said = [" ".join(one) for one in lab.summarise(comparison.isel(seed=[0], stage=[0]))]
+    assert not [one for one in said for words in ("1 points", "stage by stage", "these networks") if words in one]
+    (cold,) = (one for one in said if "Expected error at T = 0.1" in one)
+    assert cold.count("at the start") == 1
+
+
+@pytest.mark.parametrize(("near", "far", "jumps"), [(0.0, 0.2, True), (0.0, 0.0, False), (0.5, 0.47, False)])
+def test_accuracy_jumps_where_it_does(comparison, near, far, jumps):
+    found = comparison.copy(deep=True)
+    for h, share in ((0.001, near), (0.1, far)):
+        found["difference_moved_share"].loc[{"h": h}] = share
+    assert lab.summarise(found)[0].evidence.endswith("nothing, and then a jump.") == jumps
+
+
+def test_an_objective_that_is_no_number_is_named(comparison):
+    assert not [one for one in lab.summarise(comparison) if "no numbers" in one.claim]
+    found = comparison.copy(deep=True)
+    found["mean_value"].loc[{"objective": "gce", "stage": "20 steps"}] = np.nan
+    found["mean_value"].loc[{"objective": "ramp", "seed": 0}] = np.inf
+    (said,) = (one.evidence for one in lab.summarise(found) if "no numbers" in one.claim)
+    assert "at least: gce at 2 of 4 points, ramp T=1 at 2 of 4 points (networks x stages)" in said
 
 
 @pytest.mark.parametrize("width", [80, 120])

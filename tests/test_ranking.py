@@ -84,7 +84,7 @@ def test_the_answer_has_its_uncertainty():
     assert "Better than Cross_entropy: Better by " in said
     assert "Cross_entropy beats Worse by 5." in said or "Cross_entropy beats Worse by 4." in said
     assert "95 % interval" in said and "n = 8" in said
-    assert said.endswith("Cannot be told from it: Alike.")
+    assert said.endswith("Cannot be told from Cross_entropy: Alike.")
 
 
 def test_what_is_named_of_several_has_a_wider_interval():

@@ -225,6 +225,14 @@ def test_peaks_are_above_all_that_is_drawn(comparison):
     assert all(peak < 106 for by_place in peaks.values() for peak in by_place)
 
 
+def test_weights_that_are_no_numbers_are_left_out_of_the_peaks(comparison):
+    unknown = comparison.copy(deep=True)
+    unknown["weight_by_margin"].loc[{"objective": "gce", "stage": "20 steps"}] = np.nan
+    peaks = [scenes.peaks(scenes.datasets(one), 3) for one in (comparison, unknown)]
+    assert peaks[0].keys() == peaks[1].keys() and np.isfinite(list(peaks[1].values())).all()
+    assert peaks[1]["at the start"] == peaks[0]["at the start"]
+
+
 def test_the_slider_begins_at_the_temperature_nearest_to_1(comparison, page):
     (slider,) = (a for tag, a in page.elements if tag == "input" and a.get("type") == "range")
     assert legend.swept_temperatures(comparison) == [0.1, 1, 10]

@@ -169,7 +169,8 @@ def test_the_grid_is_made_wider_on_the_side_of_the_best():
     grid = (0.1, 1.0, 10.0)
     high, low = {0.1: 0.2, 1.0: 0.3, 10.0: 0.4}, {0.1: 0.4, 1.0: 0.3, 10.0: -1.0}
     inside = {0.1: 0.3, 1.0: 0.4, 10.0: 0.3}
-    found = _beyond_the_edges(scores(high=high, low=low, inside=inside), grid, 2)
+    level = {rate: 0.5 for rate in grid}
+    found = _beyond_the_edges(scores(high=high, low=low, inside=inside, level=level), grid, 2)
     assert found == [Cell("high", "sgd", 100.0), Cell("low", "sgd", 0.01)]
     further = {"high": high | {100.0: 0.5}, "low": low | {0.01: 0.1}, "inside": inside}
     assert _beyond_the_edges(scores(**further), grid, 2) == [Cell("high", "sgd", 1000.0)]
