@@ -48,8 +48,9 @@ def likeness(one: Curve, other: Curve) -> float:
     >>> likeness(Curve(np.zeros(2), np.array([1.0, 0.0])), Curve(np.zeros(2), np.array([2.0, 0.0])))
     1.0
     """
-    lengths = np.linalg.norm(one.weight) * np.linalg.norm(other.weight)
-    return float(np.clip(one.weight @ other.weight / lengths, -1, 1)) if lengths > 0 else float("nan")
+    with np.errstate(over="ignore", invalid="ignore"):  # far out exp(-m) is more than a float can hold
+        lengths = np.linalg.norm(one.weight) * np.linalg.norm(other.weight)
+        return float(np.clip(one.weight @ other.weight / lengths, -1, 1)) if lengths > 0 else float("nan")
 
 
 def portray(chosen: Objective, *, span: float = 10.0) -> "xarray.Dataset":
