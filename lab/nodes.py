@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from lab.errors import InputError
 from lab.gradients import gram
+from lab.networks import Images, fitting_labels, scaled
 
 
 class MarginGram(NamedTuple):
@@ -25,8 +26,8 @@ class MarginGram(NamedTuple):
 def margin_gram(
     apply: Callable[..., Any],
     parameters: Any,
-    images: Float[Array | np.ndarray, "batch pixels"],
-    labels: Int[Array | np.ndarray, " batch"],
+    images: Images,
+    labels: Array | np.ndarray,
     margin: Callable[[Array, Array], Array],
     *,
     nodes: int = 64,
@@ -46,10 +47,11 @@ def margin_gram(
     temperature is another margin; the centred one differs from it by a constant, and may share its matrix.
 
     `margin(logits, labels)` gives [batch]: `lab.hard_margin`, or `partial(lab.soft_margin, temperature=0.3)`. Parts of
-    the batch go through the network by themselves: an example's logits must depend on its own image alone. Can be
-    jitted with `apply`, `margin`, `nodes` and `precision` static. Source: this lab.
+    the batch go through the network by themselves: an example's logits must depend on its own image alone. Images are
+    pixels 0..255 (uint8), or real numbers, which are taken as they are; labels come in either form. Can be jitted with
+    `apply`, `margin`, `nodes` and `precision` static. Source: this lab.
 
-    Raises: InputError unless 1 <= nodes <= batch.
+    Raises: InputError unless 1 <= nodes <= batch, and for images, labels and parameters that do not fit one another.
 
     >>> import lab
     >>> network = lab.mlp([5], activation="relu")
@@ -60,7 +62,8 @@ def margin_gram(
     >>> gram_from_margins(few.inner, weights).shape
     (2, 2)
     """
-    images, labels, at = jnp.asarray(images), jnp.asarray(labels), _node_ranks(len(labels), nodes)
+    labels, images = fitting_labels(apply, parameters, images, labels), scaled(images)
+    at = _node_ranks(len(labels), nodes)
     # The examples between two nodes are a part. Who belongs to which follows from the ranks, so the shapes are known
     # before tracing; short parts are filled up with members whose slope is set to 0.
     edges = np.append(at[:-1] if nodes > 1 else at, len(labels))
@@ -93,8 +96,8 @@ def margin_gram(
 def margin_slopes(
     apply: Callable[..., Any],
     parameters: Any,
-    images: Float[Array | np.ndarray, "batch pixels"],
-    labels: Int[Array | np.ndarray, " batch"],
+    images: Images,
+    labels: Array | np.ndarray,
     margin: Callable[[Array, Array], Array],
     direction: Any,
     *,
@@ -110,11 +113,10 @@ def margin_slopes(
     >>> margin_slopes(lambda z, images: z, logits, jnp.ones((2, 1)), labels, lab.hard_margin, logits, nodes=2).tolist()
     [-0.5, 1.5]
     """
+    labels, images = fitting_labels(apply, parameters, images, labels), scaled(images)
     at = _node_ranks(len(labels), nodes)
     with jax.default_matmul_precision(precision):
-        margins, slopes = jax.jvp(
-            lambda theta: margin(apply(theta, jnp.asarray(images)), jnp.asarray(labels)), (parameters,), (direction,)
-        )
+        margins, slopes = jax.jvp(lambda theta: margin(apply(theta, images), labels), (parameters,), (direction,))
     order = jnp.argsort(margins)
     below, above = _between(margins[order], at)
     slopes = slopes[order] / len(labels)

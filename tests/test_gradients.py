@@ -333,6 +333,20 @@ def test_margin_gram_refuses_more_nodes_than_examples(nodes, network, batch):
         margin_gram(network.apply, network.init(jax.random.key(0)), *batch, lab.hard_margin, nodes=nodes)
 
 
+def test_margin_nodes_take_both_forms_of_images_and_of_labels(network, batch, mnist):
+    """Pixels are divided by 255, one-hot rows are class numbers, and what fits neither is refused."""
+    parameters, pixels, labels = network.init(jax.random.key(4)), mnist.train.images[:64], np.asarray(batch[1])
+    forms = (batch, (pixels, labels), (pixels, np.eye(10)[labels]))
+    grams = [margin_gram(network.apply, parameters, *form, lab.soft_margin, nodes=4) for form in forms]
+    slopes = [margin_slopes(network.apply, parameters, *form, lab.soft_margin, parameters, nodes=4) for form in forms]
+    for gram, slope in zip(grams, slopes, strict=True):
+        np.testing.assert_allclose(gram.inner, grams[0].inner, rtol=1e-4)
+        np.testing.assert_allclose(slope, slopes[0], rtol=1e-4)
+    for measure, more in ((margin_gram, ()), (margin_slopes, (parameters,))):
+        with pytest.raises(lab.InputError, match=r"labels must be 0\.\.9 for logits of shape \(64, 10\)"):
+            measure(network.apply, parameters, pixels, labels + 1, lab.soft_margin, *more)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("of", ["hard", "soft"])
 def test_margin_gram_of_64_nodes_on_a_trained_network(of, mnist):
