@@ -3,7 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from lab.weighted import WEIGHTED
 _definitions: dict[str, Definition] = {
     definition.name: definition for definition in (*LOSSES, *SURROGATES, *WEIGHTED, *HINGES, *BATCHWISE)
 }
+_BUILT_IN = frozenset(_definitions)
 
 _SEE = "python -m lab list objectives"
 
@@ -85,10 +86,11 @@ def register(function: Callable[..., Any] | Definition, **facts: Any) -> Definit
     `function(logits [batch, classes], labels [batch], **parameters) -> [batch]`, or -> [] for an objective of a whole
     batch that is no mean over its examples; its keyword parameters with numbers for defaults become
     hyper-parameters. `facts` are further fields of `Definition`: formula, source, `parameters` with ranges, flags. A
-    `Definition` is taken as it is.
+    `Definition` is taken as it is. One's own of the same name as before takes its place, as when a cell of a notebook
+    is run again; objectives made of the one before stay as they are.
 
-    Raises: InputError if the name is taken, or the function has none, or it returns neither one number per example nor
-      one that only the whole batch has.
+    Raises: InputError if the name is one of the lab's or no identifier, or the function has none, for a fact that is no
+      field, or if it returns neither one number per example nor one that only the whole batch has.
 
     >>> import lab
     >>> def gce(logits, labels, *, q=0.7):
@@ -98,9 +100,12 @@ def register(function: Callable[..., Any] | Definition, **facts: Any) -> Definit
     lab.errors.InputError: an objective named 'gce' exists already; choose another name.
     """
     definition = function if isinstance(function, Definition) else _define(function, **facts)
-    if definition.name in _definitions:
+    if definition.name in _BUILT_IN:
         raise InputError(f"an objective named {definition.name!r} exists already; choose another name.")
-    return _definitions.setdefault(definition.name, _tried(definition))
+    if not definition.name.isidentifier():  # "name:parameter=value" could not be read
+        raise InputError(f"an objective's name must be one word, as of a function; got {definition.name!r}.")
+    _definitions[definition.name] = definition = _tried(definition)
+    return definition
 
 
 def _define(function: Callable[..., Any], **facts: Any) -> Definition:
@@ -109,6 +114,9 @@ def _define(function: Callable[..., Any], **facts: Any) -> Definition:
         raise InputError(
             f"an objective is made of a function that has a name, as `def` gives it; got {described(function)}."
         )
+    possible = [one.name for one in fields(Definition) if one.name != "function"]
+    for fact in facts.keys() - possible:
+        raise unknown("fact of an objective", fact, possible, see="lab.Definition")
     parameters = {}
     for parameter in _arguments(function)[2:]:
         if isinstance(parameter.default, bool) or not isinstance(parameter.default, int | float):

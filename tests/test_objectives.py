@@ -968,3 +968,34 @@ def test_register_refuses_a_name_that_is_taken():
 
     with pytest.raises(lab.InputError, match="exists already"):
         lab.register(gce)
+
+
+@pytest.fixture
+def catalogue(monkeypatch):
+    """One that is thrown away afterwards."""
+    monkeypatch.setattr("lab.catalogue._definitions", {one.name: one for one in definitions()})
+
+
+def test_one_s_own_objective_may_be_registered_again(catalogue):
+    """As by a cell of a notebook that is run twice: the later one is what the name stands for."""
+    for factor in (2.0, 3.0):
+
+        def lead(logits, labels, factor=factor):
+            return factor * logits[:, 0]
+
+        made = lab.register(lead)
+        assert lab.objective("lead").definition is made
+        np.testing.assert_array_equal(lab.objective("lead")(jnp.array([[1.0, 5.0]]), jnp.array([0])), [factor])
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"name": "my loss"}, "name must be one word, as of a function; got 'my loss'"),
+        ({"name": "a:b=1"}, "name must be one word"),
+        ({"formulae": "z"}, "unknown fact of an objective 'formulae'. Did you mean 'formula'"),
+    ],
+)
+def test_register_refuses_what_is_no_name_and_no_fact(catalogue, facts, message):
+    with pytest.raises(lab.InputError, match=message):
+        lab.register(lambda logits, labels: logits[:, 0], **facts)
