@@ -29,7 +29,7 @@ def soft_confusion(logits: Logits, labels: Labels, mask: Bool[Array, " batch"], 
 
 
 def _mean_over_present(score: Float[Array, " classes"], examples: Float[Array, " classes"]) -> Float[Array, ""]:
-    present = examples > 0
+    present = ~(examples <= 0)  # NaN, as of a network that has diverged, is not left out
     return jnp.sum(jnp.where(present, score, 0.0)) / jnp.maximum(jnp.sum(present), 1)
 
 

@@ -284,6 +284,8 @@ def _from_logits(draw, apply, parameters, images, labels, key, samples, least) -
             for size in np.unique(sizes)
         ]
         values, slopes = jax.tree.map(lambda *both: jnp.concatenate(both), *parts)
+        # Who is drawn, or comes first, among NaN would count as an answer.
+        values, slopes = (jnp.where(jnp.isnan(logits).any(), jnp.nan, of) for of in (values, slopes))
         (stack,) = jax.vmap(pullback)(slopes / len(labels))
         share = sizes.astype(np.float32) / samples
         halves = [share * (np.arange(groups) % 2 == half) for half in (0, 1)]

@@ -20,7 +20,11 @@ ZERO_ONE = Definition(
     family="book",
     formula="1[m <= 0], m the hard margin",
     source="the chapter's accuracy (4.2.5), as an error: 1 - accuracy",
-    margin_form=of_hard(lambda m: (m <= 0).astype(m.dtype), jnp.zeros_like, "0"),
+    margin_form=of_hard(
+        lambda m: jnp.where(jnp.isnan(m), jnp.nan, (m <= 0).astype(m.dtype)),  # NaN is no right answer
+        jnp.zeros_like,
+        "0",
+    ),
     flags="bounded symmetric calibrated invariant",
     note="Its gradient is exactly 0 away from ties: nothing learns from it.",
 )

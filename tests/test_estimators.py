@@ -389,6 +389,16 @@ def test_a_single_sample_has_no_error_and_no_agreement():
         assert np.isnan(flat(found.standard_error)).all() and np.isnan(found.agreement)
 
 
+def test_answers_of_nan_are_no_estimate():
+    given = (itself, LOGITS.at[1, 0].set(jnp.nan), IMAGES, LABELS)
+    for estimate in (
+        lambda key: reinforce(*given, key=key, samples=4),
+        lambda key: perturbed_argmax(*given, key=key, samples=4, sigma=1.0),
+    ):
+        found = compiled(estimate)
+        assert np.isnan(found.value) and np.isnan(flat(found.gradient)).all()
+
+
 def test_cosine_of_any_length():
     reference = {"a": jnp.array([3.0, 0.0]), "b": jnp.array(4.0)}
     for factor in (1e-30, 1.0, 1e30, -1.0):

@@ -196,6 +196,21 @@ def test_value_and_gradient_in_float32(setting):
         np.testing.assert_allclose(slope, expected_slope, rtol=5e-5, atol=5e-6)
 
 
+@pytest.mark.parametrize("name", ["zero_one", "straight_through", "soft_balanced_error", "soft_macro_f1"])
+def test_nan_is_no_right_answer(name):
+    """Of a network that has diverged: the objective is not that of one that answers."""
+    logits, labels = jnp.array([[jnp.nan, 0.0], [3.0, 0.0], [jnp.nan, jnp.nan]]), jnp.array([0, 0, 1])
+    values = lab.objective(name)(logits, labels)
+    wrong = [True] * 3 if lab.objective(name).whole_batch else [True, False, True]
+    np.testing.assert_array_equal(np.isnan(values), wrong)
+    assert lab.objective("zero_one")(logits, labels)[1] == 0 and lab.objective("zero_one")(-logits, labels)[1] == 1
+
+
+def test_the_gradient_of_the_error_is_zero_where_it_is_nan():
+    slope = jax.grad(lambda z: jnp.sum(lab.objective("zero_one")(z, jnp.array([0, 0]))))
+    assert not np.any(slope(jnp.array([[jnp.nan, 0.0], [3.0, 0.0]])))
+
+
 @pytest.mark.slow
 @EVERY_SETTING
 def test_huge_logits_stay_finite_and_right(setting):
