@@ -100,7 +100,7 @@ def finite_differences(
     def at(step_and_position):
         step, position = step_and_position
         moved = flat.at[position].add(step)
-        return value(unravel(moved)), moved[position]
+        return _real(value(unravel(moved))), moved[position]
 
     signed = jnp.stack([steps, -steps])
     grid = (jnp.repeat(signed, len(positions)), jnp.tile(positions, signed.size))
@@ -148,7 +148,7 @@ def evolution_strategies(
         noise = jax.vmap(lambda key: jax.random.normal(key, flat.shape, flat.dtype))(keys)
 
         def at(step):
-            return jax.vmap(lambda e: jnp.ravel(value(unravel(flat + step * e))))(noise)
+            return jax.vmap(lambda e: jnp.ravel(_real(value(unravel(flat + step * e)))))(noise)
 
         # A loop over the signs: both run the same code, and XLA cannot fuse the last product of `value` with the
         # subtraction. Otherwise equal accuracies may differ by a rounding error (see `finite_differences`).
@@ -318,6 +318,12 @@ def straight_through(
         value, gradient = jax.value_and_grad(lambda theta: jnp.mean(both(apply(theta, images), labels)))(parameters)
     none = jax.tree.map(jnp.zeros_like, gradient)
     return Estimate(value, gradient, none, cosine(gradient, gradient), 1)
+
+
+def _real(values: Any) -> Array:
+    """Values as real numbers: differences of unsigned ones would wrap around, and truths have none."""
+    values = jnp.asarray(values)
+    return values if jnp.issubdtype(values.dtype, jnp.inexact) else values.astype(float)
 
 
 def _standard_error(variance: Array, count: int) -> Array:

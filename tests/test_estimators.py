@@ -221,6 +221,28 @@ def test_differences_of_equal_accuracies_are_exactly_zero(tiny):
     assert float(found.value) == pytest.approx(float(accuracy(parameters)))
 
 
+@pytest.mark.parametrize("kind", [bool, jnp.uint8, jnp.int8])
+def test_values_may_be_truths_and_counts(kind):
+    """0 - 1 is -1, as of real numbers: the value falls along the weight."""
+
+    def below(theta, kind=kind):
+        return (jnp.where(theta["w"] < 0, 1, 0) * (100 if kind == jnp.int8 else 1)).astype(kind)
+
+    def real(theta):
+        return below(theta).astype(float)
+
+    at, steps = {"w": jnp.array(0.0)}, jnp.array([0.5, 2.0])
+    found, known = (lab.finite_differences(of, at, np.array([0]), steps) for of in (below, real))
+    np.testing.assert_array_equal(found, known)
+    assert (found < 0).all()
+    found, known = (
+        compiled(lambda key, of=of: evolution_strategies(of, at, key=key, sigma=1.0, pairs=50)) for of in (below, real)
+    )
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(known), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert float(found.gradient["w"]) < 0
+
+
 def test_several_objectives_share_their_perturbations(tiny):
     network, parameters, images, labels = tiny
     objectives = [lab.objective(name) for name in ("zero_one", "cross_entropy", "squared_error")]
