@@ -21,7 +21,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from lab.errors import InputError
 from lab.landscape import length, normalised, require_alike
-from lab.networks import Images, scaled
+from lab.networks import Images, check_parameters, scaled
 from lab.objectives import Objective
 
 Product = Callable[[Any], Any]
@@ -148,7 +148,8 @@ def top_eigenvalues(
     none lies farther out, and an eigenvalue that occurs several times may be shown once.
     Paige 1976, Error analysis of the Lanczos algorithm for tridiagonalizing a symmetric matrix.
 
-    Raises: InputError unless 1 <= count <= steps (or the number of weights), or if the product has other shapes.
+    Raises: InputError unless 1 <= count <= steps (or the number of weights), if the product has other shapes, or
+    for parameters that are no real numbers.
 
     >>> scale = jnp.array([3.0, 1.0, 0.0, -3.0])
     >>> found = top_eigenvalues(lambda v: scale * v, scale, key=jax.random.key(0), count=1)
@@ -178,7 +179,8 @@ def trace(
 
     Exact for a multiple of the identity, or any diagonal matrix; otherwise the variance of a sample is twice the sum of
     the squares beside the diagonal. Hutchinson 1990, A stochastic estimator of the trace of the influence matrix.
-    Raises: InputError for fewer than 2 samples, or if the product has other shapes.
+    Raises: InputError for fewer than 2 samples, if the product has other shapes, or for parameters that are no real
+    numbers.
 
     >>> found = trace(lambda v: 2 * v, jnp.zeros(3), key=jax.random.key(0), samples=4)
     >>> float(found.value), float(found.standard_error)
@@ -215,7 +217,8 @@ def spectral_density(
     Ubaru, Chen & Saad 2017, Fast estimation of tr(f(A)) via stochastic Lanczos quadrature; Ghorbani, Krishnan & Xiao
     2019, An investigation into neural net optimization via Hessian eigenvalue density.
 
-    Raises: InputError for fewer than 2 probes or 1 step, a width that is not > 0, or a product of other shapes.
+    Raises: InputError for fewer than 2 probes or 1 step, a width that is not > 0, a product of other shapes, or
+    parameters that are no real numbers.
 
     >>> found = spectral_density(lambda v: jnp.array([1.0, -1.0]) * v, jnp.zeros(2), key=jax.random.key(0))
     >>> round(float(found.mass), 3), bool(jnp.allclose(found.nodes, jnp.array([[-1.0, 1.0]])))
@@ -250,6 +253,7 @@ def spectral_density(
 
 def _flattened(product: Product, parameters: Any) -> tuple[Callable[[Array], Array], Array, Callable[[Array], Any]]:
     """The product as a function of flat vectors, a vector of that kind, and the way back to a pytree."""
+    check_parameters(parameters)
     like, unravel = ravel_pytree(parameters)
 
     def multiply(vector):

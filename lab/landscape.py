@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from lab.errors import InputError
 from lab.metrics import accuracy
-from lab.networks import Images, scaled
+from lab.networks import Images, check_parameters, scaled
 from lab.objectives import Objective
 
 
@@ -51,12 +51,14 @@ def line(
 ) -> PyTree[Float[Array, "offsets ..."]]:
     """value(theta + t direction) at every offset t, in one compiled loop.
 
-    `value` gives numbers in any pytree. Raises: InputError if the direction has other shapes than the parameters.
+    `value` gives numbers in any pytree. Raises: InputError if the direction has other shapes than the parameters, and
+    for parameters that are no real numbers.
 
     >>> line(lambda theta: theta**2, jnp.array(1.0), jnp.array(2.0), jnp.array([0.0, 1.0])).tolist()
     [1.0, 9.0]
     """
     require_alike(parameters, direction, "a direction")
+    parameters = _weights(parameters)
     places = jnp.asarray(offsets, float)
     return _map(lambda offset: value(_moved(parameters, direction, offset)), places, batch_size)
 
@@ -77,6 +79,7 @@ def line_derivatives(
     [28.0]
     """
     require_alike(parameters, direction, "a direction")
+    parameters = _weights(parameters)
 
     def at(offset):
         return jax.jvp(lambda t: value(_moved(parameters, direction, t)), (offset,), (jnp.ones_like(offset),))
@@ -103,6 +106,7 @@ def plane(
     [[2.0], [4.0]]
     """
     require_alike([parameters] * 2, [first, second], "two directions")
+    parameters = _weights(parameters)
 
     def at(offsets):
         return value(_moved(_moved(parameters, first, offsets[0]), second, offsets[1]))
@@ -141,6 +145,12 @@ def slice_values(
         return SliceValues(jnp.array(means), jnp.asarray(accuracy(logits, labels)))
 
     return value
+
+
+def _weights(parameters: Any) -> Any:
+    """The parameters as arrays of real numbers: whole ones would be moved by whole numbers alone."""
+    check_parameters(parameters)
+    return jax.tree.map(jnp.asarray, parameters)
 
 
 def _moved(parameters: Any, direction: Any, offset: Array) -> Any:
@@ -183,10 +193,12 @@ def towards(parameters: Any, other: Any) -> Any:
 def random_direction(parameters: Any, *, key: PRNGKeyArray) -> Any:
     """Independent N(0, 1) for every weight. Two of them are all but orthogonal in many dimensions.
 
+    Raises: InputError for parameters that are no real numbers.
+
     >>> random_direction({"weight": jnp.zeros((2, 3))}, key=jax.random.key(0))["weight"].shape
     (2, 3)
     """
-    return optax.tree.random_like(key, parameters)
+    return optax.tree.random_like(key, _weights(parameters))
 
 
 def filter_normalised(direction: Any, parameters: Any) -> Any:

@@ -305,6 +305,13 @@ def test_same_key_same_result_and_compiled_once():
     assert traces == 1
 
 
+def test_whole_numbers_have_no_curvature_and_python_s_own_have():
+    for call in (curvature.top_eigenvalues, curvature.trace, curvature.spectral_density):
+        with pytest.raises(InputError, match="must be real numbers; some are int"):
+            call(lambda v: v, jnp.arange(5), key=KEY)
+    assert float(curvature.trace(lambda v: {"w": 3 * v["w"]}, {"w": 1.0}, key=KEY).value) == 3
+
+
 def test_bad_input_is_refused():
     parameters, images, labels = problem(NETWORK)
     loss = lab.objective("cross_entropy")

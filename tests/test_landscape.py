@@ -252,6 +252,22 @@ def test_bad_directions_are_refused(parameters, value):
         landscape.line(value, parameters, parameters, offsets, batch_size=0)
 
 
+def test_whole_numbers_are_no_weights_and_python_s_own_are():
+    """Moved by a quarter of 2, the whole number 1 would stay where it is."""
+    offsets, whole = jnp.array([0.0, 0.25, 0.5]), {"w": jnp.array(1)}
+    for call in (
+        lambda: landscape.line(lambda theta: theta["w"], whole, whole, offsets),
+        lambda: landscape.line_derivatives(lambda theta: theta["w"], whole, whole, offsets),
+        lambda: landscape.plane(lambda theta: theta["w"], whole, whole, whole, offsets, offsets),
+        lambda: landscape.random_direction(whole, key=jax.random.key(0)),
+    ):
+        with pytest.raises(InputError, match="must be real numbers; some are int32"):
+            call()
+    assert landscape.line(lambda theta: theta**2, 1.0, 2.0, offsets).tolist() == [1.0, 2.25, 4.0]
+    assert landscape.plane(lambda theta: theta, 1.0, 2.0, 3.0, offsets[1:2], offsets[2:]).tolist() == [[3.0]]
+    assert landscape.random_direction(1.0, key=jax.random.key(0)).shape == ()
+
+
 def test_principal_plane_of_a_training_path_is_numpys(parameters):
     rng, size = np.random.default_rng(0), ravel_pytree(parameters)[0].size
     _, unravel = ravel_pytree(parameters)
