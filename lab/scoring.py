@@ -10,10 +10,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from lab.errors import InputError, unknown
-from lab.metrics import finish, sums
+from lab.labels import class_numbers
+from lab.metrics import Labels, finish, sums
 from lab.userfile import described, failure, from_user_file, is_own
 
 _EVALUATED = "loss accuracy balanced_accuracy macro_f1 calibration_error brier log_score dead_classes"
@@ -36,16 +37,17 @@ class Metric:
     warned: set[tuple[type, str]] = field(default_factory=set, compare=False, repr=False)
 
     def __call__(
-        self, logits: Float[np.ndarray | Array, "*networks batch classes"], labels: Int[np.ndarray | Array, " batch"]
+        self, logits: Float[np.ndarray | Array, "*networks batch classes"], labels: Labels
     ) -> Float[np.ndarray, "*networks"]:
         """Its value for every network's logits; NaN for a network whose logits are not finite.
 
-        Raises: InputError if a value is not from 0 to 1, or the function fails.
+        Raises: InputError if a value is not from 0 to 1, the function fails, or the labels do not fit the logits.
 
         >>> METRICS["macro_f1"](np.array([[[0.0, 1.0], [1.0, 0.0]], [[1.0, 0.0], [1.0, 0.0]]]), np.array([1, 0]))
         array([1.        , 0.333...])
         """
-        logits, labels = np.asarray(logits), np.asarray(labels)
+        logits = np.asarray(logits)
+        labels = np.asarray(class_numbers(labels, shape=logits.shape[-2:]))
         each = logits.reshape(-1, *logits.shape[-2:])
         finite = np.isfinite(each).all(axis=(1, 2))
         values = np.full(len(each), np.nan)

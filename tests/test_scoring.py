@@ -178,6 +178,19 @@ def test_what_is_taken_ends_at_0_and_1(value, taken):
         assert lab.metric(constant)(LOGITS, LABELS).tolist() == [taken] * 3
 
 
+@pytest.mark.parametrize("judge", ["accuracy", middling])
+def test_labels_come_in_either_form_and_fit_the_logits(judge):
+    of = lab.metric(judge, classes=5)
+    np.testing.assert_array_equal(of(LOGITS, np.eye(5)[LABELS]), of(LOGITS, LABELS))
+    for wrong, message in (
+        (LABELS[:1], r"labels must be integers of shape \(90,\) .* got int32 of shape \(1,\)"),
+        (LABELS + 5, r"labels must be 0\.\.4 for logits of shape \(90, 5\)"),
+        (-1 - LABELS, r"labels must be 0\.\.4 for logits of shape \(90, 5\)"),
+    ):
+        with pytest.raises(lab.InputError, match=message):
+            of(LOGITS, wrong)
+
+
 def test_an_unknown_name_is_answered_with_the_nearest():
     with pytest.raises(lab.InputError, match="unknown metric 'macro_fi'. Did you mean 'macro_f1'. .*list metrics"):
         lab.metric("macro_fi")
