@@ -49,7 +49,7 @@ def cosine(gradient: Any, reference: Any) -> Float[Array, ""]:
     """
 
     def scaled(tree):  # squares of small numbers are below float32's range
-        largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(tree)]))
+        largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf), initial=0) for leaf in jax.tree.leaves(tree)]))
         return jax.tree.map(lambda leaf: leaf / jnp.where(largest > 0, largest, jnp.nan), tree)
 
     inner = gram(jax.tree.map(lambda *both: jnp.stack(both), scaled(gradient), scaled(reference)))
@@ -94,6 +94,7 @@ def finite_differences(
     """
     check_parameters(parameters)
     flat, unravel = ravel_pytree(parameters)
+    positions, steps = positions if hasattr(positions, "dtype") else np.asarray(positions), jnp.asarray(steps)
     if not isinstance(positions, Tracer) and not (0 <= np.min(positions) and np.max(positions) < flat.size):
         raise InputError(f"positions must be 0..{flat.size - 1}, of one weight each; got {np.asarray(positions)}.")
 

@@ -427,6 +427,8 @@ def test_cosine_of_any_length():
         scaled = jax.tree.map(lambda leaf, factor=factor: leaf * factor, reference)
         assert float(cosine(scaled, reference)) == pytest.approx(math.copysign(1, factor))
     assert float(cosine(reference, {"a": jnp.array([0.0, 1.0]), "b": jnp.array(0.0)})) == 0
+    empty = reference | {"none": jnp.zeros((0, 3))}
+    assert float(cosine(empty, empty)) == 1
     nothing = jax.tree.map(jnp.zeros_like, reference)
     assert np.isnan(cosine(reference, nothing)) and np.isnan(cosine(nothing, nothing))
 

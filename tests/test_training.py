@@ -253,6 +253,7 @@ for wrong in (
     lambda: lab.objective_gradients(net, start, images, np.full((6, 3), 0.5), [loss], chunk=2),
     lambda: lab.holm([0.01, 0.04]).tolist(),
     lambda: lab.paired_difference([1, 2, 4], [0, 2, 2]).text(),
+    lambda: lab.finite_differences(lambda theta: theta**2, np.float32([1, 2]), [1], [0.5]).tolist(),
     lambda: lab.line(lambda theta: theta**2, np.float32(1), np.float32(2), [0, 1]).tolist(),
 ):
     try:
@@ -274,6 +275,7 @@ for wrong in (
             "Soft labels are not supported: give class numbers or one-hot rows.",
             "[0.02, 0.04]",
             "1.00 [-1.48, 3.48]",
+            "[[[0.0, 4.0]]]",
             "[1.0, 9.0]",
         ], done.stderr
 
