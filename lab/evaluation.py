@@ -109,6 +109,8 @@ def evaluate_together(
 ) -> dict[str, Float[np.ndarray, "seeds variants"]]:
     """`evaluate` of networks that train together: parameters [seeds, variants, ...], an objective for each variant.
 
+    Raises: InputError as `evaluate` does, and if there are not as many objectives as variants.
+
     >>> import lab
     >>> network, images = lab.mlp(pixels=2, classes=2), np.array([[0, 255], [255, 0]], dtype=np.uint8)
     >>> parameters = jax.tree.map(lambda leaf: leaf[None, None], network.init(jax.random.key(0)))
@@ -123,6 +125,12 @@ def evaluate_together(
     labels = class_labels(apply, shapes_of_one(parameters), images, labels)
     size = min(batch_size, count)
     leaves = jax.tree.leaves(parameters)
+    for leaf in leaves:
+        if leaf.shape[1] != len(objectives):
+            raise InputError(
+                "parameters [seeds, variants, ...] need an objective for each variant; "
+                f"got {leaf.shape[1]} variants and {len(objectives)} objectives."
+            )
     over = layout(leaves[0].shape[0] if leaves else 1, len(objectives))
     networks = over.padded(stacked(objectives, "objectives"), "v"), over.padded(parameters, "sv")
     further = [one for one in metrics if one.name not in METRICS]  # no sums of chunks tell those

@@ -225,8 +225,8 @@ def train_together(
     A state that is not finite for all networks is yielded at once, whatever its step: `finite` says which it is, and
     who asks for the next state goes on with the others.
 
-    Raises: InputError if stages do not rise from 0 or more, objectives or optimisers are not of one family, or images,
-      labels and network do not fit one another.
+    Raises: InputError if stages do not rise from 0 or more, objectives or optimisers are not of one family or not
+      as many, or images, labels and network do not fit one another.
 
     >>> import lab
     >>> images, labels = np.zeros((4, 6), dtype=np.uint8), np.arange(4)
@@ -240,6 +240,10 @@ def train_together(
     if not stages or list(stages) != sorted(set(stages)) or stages[0] < 0:
         raise InputError(f"stages must be rising numbers of steps from 0 on; got {list(stages)}.")
     check_objectives(objectives, Schedule)
+    if len(objectives) != len(optimisers):
+        raise InputError(
+            f"objectives and optimisers go pairwise; got {len(objectives)} objectives and {len(optimisers)} optimisers."
+        )
     schedules = stacked(objectives, "objectives")
     transformations = stacked([as_optimiser(one) for one in optimisers], "optimisers")
     check_batch_size(batch_size, len(labels))

@@ -312,6 +312,18 @@ class TestTogether:
                     for many, one in zip(arrays(own._replace(step=state.step)), arrays(single), strict=True):
                         np.testing.assert_allclose(many, one, rtol=0, atol=1e-10)
 
+    @pytest.mark.parametrize(("objectives", "optimisers"), [(2, 1), (1, 2)])
+    def test_there_is_an_optimiser_for_each_objective(self, objectives, optimisers):
+        message = f"go pairwise; got {objectives} objectives and {optimisers} optimisers"
+        with pytest.raises(lab.InputError, match=message):
+            next(together(temperatures(objectives), sgds(optimisers)))
+
+    @pytest.mark.parametrize("objectives", [1, 3])
+    def test_there_is_an_objective_for_each_variant(self, objectives):
+        two = jax.tree.map(lambda leaf: jnp.stack([leaf] * 2)[None], LITTLE.init(KEY))
+        with pytest.raises(lab.InputError, match=f"for each variant; got 2 variants and {objectives} objectives"):
+            lab.evaluate_together(LITTLE.apply, temperatures(objectives), two, IMAGES, LABELS)
+
     def test_variants_of_a_seed_are_paired_and_seeds_are_not(self):
         same = temperatures(1) * 2
         *_, end = together([*same, temperatures(2)[1]], [lab.optimiser("sgd", 0.5)] * 3, seeds=2)
