@@ -52,7 +52,7 @@ def mean_interval(
     does so in part by luck, and its mean is too high; the interval, of level 1 - (1 - level) / among, is so much wider
     that all ten hold their truths together with probability `level`, and so does the one chosen (Bonferroni).
 
-    Raises: InputError if `among` is less than 1 or `level` not between 0 and 1.
+    Raises: InputError if `among` is less than 1 or `level` not between 0 and 1, or for a table in place of a vector.
     Source: Student, 1908, The probable error of a mean; Dunn, 1961, Multiple comparisons among means.
 
     >>> mean_interval(np.array([1.0, 2.0, 3.0])).text(3)
@@ -65,7 +65,8 @@ def mean_interval(
     _check_level(level)
     if among < 1:
         raise InputError(f"an interval is of one of `among` alternatives, at least 1; got {among}. Were there none?")
-    finite = np.asarray(values, dtype=float)[np.isfinite(values)]
+    values = _vector(values)
+    finite = values[np.isfinite(values)]
     n = len(finite)
     if n == 0:
         return Interval(np.nan, np.nan, np.nan, 0)
@@ -151,7 +152,7 @@ def paired_difference(
     whole images often differ alike by chance, of two networks above all: the interval is NaN until signs alone would
     tell, 2^(1-n) at most (1 - level) / among.
 
-    Raises: InputError if `among` is less than 1.
+    Raises: InputError if `among` is less than 1, or for what is no two vectors of one length.
 
     >>> paired_difference(np.array([1.0, 2.0, 3.0]), np.array([0.0, 1.5, 2.0])).text(2)
     '0.83 [0.12, 1.55]'
@@ -171,6 +172,7 @@ def paired_test(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float
 
     The trap: it is one test. Of many, `holm` adjusts the p-values.
 
+    Raises: InputError for what is no two vectors of one length.
     Source: Student, 1908, The probable error of a mean.
 
     >>> round(paired_test(np.array([1.0, 2.0, 3.0]), np.array([0.0, 1.5, 2.0])), 4)
@@ -199,13 +201,16 @@ def probability_of_improvement(
 
     The trap: it says how often, not by how much; and where every pair is won, the bootstrap knows nothing but 1.
 
+    Raises: InputError if one has more strata than the other.
     Source: Agarwal et al., 2021, Deep reinforcement learning at the edge of the statistical precipice.
 
     >>> probability_of_improvement(np.array([2.0, 3.0, 4.0]), np.array([1.0, 2.0, 3.0])).text()
     '0.78 [0.33, 1.00]'
     """
-    rows = zip(np.atleast_2d(a), np.atleast_2d(b), strict=True)
-    strata = [(x[np.isfinite(x)], y[np.isfinite(y)]) for x, y in rows]
+    a, b = np.atleast_2d(a), np.atleast_2d(b)
+    if len(a) != len(b):
+        raise InputError(f"runs are compared within strata, rows that both must have; got {len(a)} and {len(b)}.")
+    strata = [(x[np.isfinite(x)], y[np.isfinite(y)]) for x, y in zip(a, b, strict=True)]
     strata = [(x, y) for x, y in strata if len(x) and len(y)]
     if not strata:
         return Interval(np.nan, np.nan, np.nan, 0)
@@ -246,9 +251,19 @@ def _check_level(level: float) -> None:
         raise InputError(f"the level of an interval must be between 0 and 1, as 0.95; got {level}.")
 
 
+def _vector(values: np.ndarray) -> np.ndarray:
+    """The values as numbers of double precision; of a table, n would count what is not independent."""
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 1:
+        raise InputError(f"a mean is taken of a vector, a value for each seed, say; got an array of {values.shape}.")
+    return values
+
+
 def _differences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a - b where both are finite."""
-    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    a, b = _vector(a), _vector(b)
+    if len(a) != len(b):
+        raise InputError(f"pairs need as many values on either side; got {len(a)} and {len(b)}.")
     finite = np.isfinite(a) & np.isfinite(b)
     return a[finite] - b[finite]
 

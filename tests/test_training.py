@@ -253,6 +253,10 @@ for wrong in (
     lambda: lab.objective_gradients(net, start, images, np.full((6, 3), 0.5), [loss], chunk=2),
     lambda: lab.holm([0.01, 0.04]).tolist(),
     lambda: lab.paired_difference([1, 2, 4], [0, 2, 2]).text(),
+    lambda: lab.mean_interval(np.zeros((5, 4))),
+    lambda: lab.paired_difference(np.zeros((5, 4)), np.zeros((5, 4))),
+    lambda: lab.paired_test(np.zeros(5), np.zeros(1)),
+    lambda: lab.probability_of_improvement(np.zeros((2, 3)), np.zeros((3, 3))),
     lambda: lab.finite_differences(lambda theta: theta**2, np.float32([1, 2]), [1], [0.5]).tolist(),
     lambda: lab.line(lambda theta: theta**2, np.float32(1), np.float32(2), [0, 1]).tolist(),
 ):
@@ -275,6 +279,9 @@ for wrong in (
             "Soft labels are not supported: give class numbers or one-hot rows.",
             "[0.02, 0.04]",
             "1.00 [-1.48, 3.48]",
+            *["a mean is taken of a vector, a value for each seed, say; got an array of (5, 4)."] * 2,
+            "pairs need as many values on either side; got 5 and 1.",
+            "runs are compared within strata, rows that both must have; got 2 and 3.",
             "[[[0.0, 4.0]]]",
             "[1.0, 9.0]",
         ], done.stderr
