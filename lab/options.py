@@ -1,8 +1,26 @@
 """Options: what the number or the text of one option of the command line has to be, and how a list is read."""
 
 import math
+from dataclasses import fields
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from lab.errors import InputError
+
+
+def of_their_kinds(settings: Any) -> None:
+    """Raises: InputError if settings made in Python hold another word than is allowed, or no text or tuple for one.
+
+    The command line cannot: there these would be found only where they are used, as by their first letter.
+    """
+    for one in fields(settings):
+        kind, value, name = one.type, getattr(settings, one.name), one.name.replace("_", "-")
+        kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+        if get_origin(kind) is Literal and value not in get_args(kind):
+            raise InputError(f"--{name} must be one of {', '.join(map(str, get_args(kind)))}; got {value!r}.")
+        if kind is str and not isinstance(value, str):
+            raise InputError(f"--{name} must be a text, as on the command line; got {value!r}.")
+        if get_origin(kind) is tuple and not isinstance(value, tuple | list):
+            raise InputError(f"--{name} must be a tuple, as ({value!r},); got {value!r}.")
 
 
 def at_least(name: str, value: int, low: int) -> None:

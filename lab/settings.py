@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 import tyro
 
 from lab.errors import InputError, unknown
-from lab.options import at_least, not_negative, numbers, positive, rising_positive
+from lab.options import at_least, not_negative, numbers, of_their_kinds, positive, rising_positive
 
 T = TypeVar("T")
 Precision = Literal["highest", "high", "default", "float64"]
@@ -70,6 +70,7 @@ class DataSettings:
     """number of training images kept, before classes are cut and labels made wrong; 0: all"""
 
     def __post_init__(self) -> None:
+        of_their_kinds(self)
         at_least("subset", self.subset, 0)
         if not 0 <= self.label_noise < 1:
             raise InputError(f"--label-noise must be a share from 0 to below 1; got {self.label_noise}.")
@@ -95,6 +96,7 @@ class TrainingSettings:
     """shuffled epochs, or batches drawn with replacement as in the chapter"""
 
     def __post_init__(self) -> None:
+        of_their_kinds(self)
         at_least("batch-size", self.batch_size, 1)
         positive("learning-rate", self.learning_rate)
         not_negative("weight-decay", self.weight_decay)
@@ -141,6 +143,7 @@ class CompareSettings:
     """the folder in which the run's own folder is made"""
 
     def __post_init__(self) -> None:
+        of_their_kinds(self)
         at_least("seeds", self.seeds, 1)
         at_least("seed", self.seed, 0)
         at_least("examples", self.examples, 2)
@@ -210,6 +213,7 @@ class TrainSettings:
     """the folder in which the run's own folder is made"""
 
     def __post_init__(self) -> None:
+        of_their_kinds(self)
         at_least("epochs", self.epochs, 1)
         at_least("seeds", self.seeds, 1)
         at_least("seed", self.seed, 0)
@@ -280,6 +284,7 @@ class SweepSettings:
     """the folder in which the run's own folder is made"""
 
     def __post_init__(self) -> None:
+        of_their_kinds(self)
         for name, low in (("batch-size", 1), ("epochs", 1), ("seeds", 1), ("seed", 0), ("widenings", 0)):
             at_least(name, getattr(self, name.replace("-", "_")), low)
         not_negative("weight-decay", self.weight_decay)
@@ -340,6 +345,7 @@ class StudySettings:
     """the folder of a run of this experiment that was stopped, to go on with; it needs no other option"""
 
     def __post_init__(self) -> None:
+        of_their_kinds(self)
         for one in fields(self):  # an experiment's own numbers (images, steps) among them
             if one.type is int:
                 at_least(one.name, getattr(self, one.name), 0 if one.name == "seed" else 1)
@@ -362,6 +368,7 @@ class ShowSettings:
     """the folder in which the run's own folder is made"""
 
     def __post_init__(self) -> None:
+        of_their_kinds(self)
         positive("span", self.span)
 
 
