@@ -27,6 +27,7 @@ from lab.gradients import (
     objective_gradients,
     outer_sum,
     through_layers,
+    wide,
 )
 from lab.networks import Images, Network, fitting_labels
 from lab.objectives import Objective
@@ -131,13 +132,14 @@ def _one_at_a_time(
 
     def of_one(images, labels):
         stack = objective_gradients(network, parameters, images, labels, objectives, precision=precision).gradients
-        squares = jax.tree.map(jnp.square, stack) if square else ()
+        squares = jax.tree.map(lambda leaf: jnp.square(leaf.astype(wide(leaf.dtype))), stack) if square else ()
         return inner_products(stack, stack)[None, :], inner_products(stack, mean)[None, :], squares
 
     how = (AccumulationType.CONCAT, AccumulationType.CONCAT, AccumulationType.MEAN)
     every = optax.microbatching.microbatch(of_one, argnums=(0, 1), microbatch_size=1, accumulator=how)
     squared, inner, squares = every(images, labels)
-    return Moments(mean, squared.T, inner.T, squares if square else None)
+    squares = jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), squares, mean) if square else None
+    return Moments(mean, squared.T, inner.T, squares)
 
 
 def batch_cosine(

@@ -67,6 +67,22 @@ def test_moments_are_those_of_a_loop_over_examples(route, chunk, network, float6
         np.testing.assert_allclose(found.inner[k], each @ each.mean(axis=0), rtol=1e-10, atol=1e-14)
 
 
+@pytest.mark.parametrize("chunk", [None, 10])
+def test_sums_over_many_examples_do_not_stand_still_in_bfloat16(chunk, network):
+    """The mean over 2,000 copies of an example is its own; a sum in 8 bits would be half of it."""
+    any_network = replace(network, tapped=None)
+    parameters = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), network.init(jax.random.key(0)))
+    images, labels = np.ones((2000, 12), dtype=np.float32), np.full(2000, 1)
+    many, one = (
+        moments_of(any_network, parameters, images[:n], labels[:n], FEW[:1], square=True, chunk=chunk)
+        for n in (2000, 1)
+    )
+    of_both = [jax.tree.leaves((found.mean, found.square)) for found in (many, one)]
+    for leaf, expected in zip(*of_both, strict=True):
+        assert leaf.dtype == jnp.bfloat16
+        np.testing.assert_allclose(np.float32(leaf), np.float32(expected), rtol=0.03, atol=1e-8)
+
+
 @pytest.mark.slow
 def test_both_routes_agree_for_every_objective(network, float64):
     parameters, images, labels = case(network)
