@@ -259,12 +259,15 @@ def tuning(results: "xarray.Dataset") -> alt.LayerChart:
 def progress(results: "xarray.Dataset") -> alt.VConcatChart:
     """The metric on validation images over the epochs, at the chosen rates, and dead classes where there are any."""
     rows, titles = tallies.progress_rows(results), [row["title"] for row in tallies.ranking_rows(results)]
-    panels = []
+    panels, single = [], len({row["epoch"] for row in rows}) == 1
     for measure, title in (("score", f"{metric_of(results)} (%)"), ("dead", "dead classes")):
         there = {row["title"] for row in rows if row["measure"] == measure}
-        panels += [races.progress(measure, title, [one for one in titles if one in there])] if there else []
+        shown = [one for one in titles if one in there]
+        panels += [races.progress(measure, title, shown, single=single)] if there else []
     chart = alt.vconcat(*panels, spacing=24)
-    note = f"Over epochs, on validation images; dashed: {results.attrs['reference']}. {intervals(results)}"
+    mark, over = ("circles", "After one epoch") if single else ("dashed", "Over epochs")
+    bands = intervals(results, "Lines" if single else "Bands")
+    note = f"{over}, on validation images; {mark}: {results.attrs['reference']}. {bands}"
     return titled(chart, headlines.progress(results), note, results, width=820, progress=rows)
 
 

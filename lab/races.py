@@ -75,8 +75,11 @@ def tuning(titles: Sequence[str], metric: str) -> alt.LayerChart:
     return alt.LayerChart(layer=[cells, lost, numbers, frame])
 
 
-def progress(measure: str, title: str, titles: Sequence[str]) -> alt.FacetChart:
-    """A measure over the epochs, one small panel for each objective, in its interval; grey: the reference."""
+def progress(measure: str, title: str, titles: Sequence[str], *, single: bool = False) -> alt.FacetChart:
+    """A measure over the epochs, one small panel for each objective, in its interval; grey: the reference.
+
+    Of a `single` epoch there is no line to draw, and no band: points stand for them, and lines through these.
+    """
     x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(grid=False, tickCount=4, **WHOLE))
     base = alt.Chart()
     # Of so low a panel Vega would label a single value.
@@ -85,10 +88,17 @@ def progress(measure: str, title: str, titles: Sequence[str]) -> alt.FacetChart:
         for end in ("low", "mean")
     )
     own = base.transform_filter("!datum.reference")
-    band = own.transform_filter("datum.n > 1").mark_area(opacity=0.25, color="#0072B2").encode(x=x, y=low, y2="high:Q")
-    line = own.mark_line(strokeWidth=2, color="#0072B2", strokeDash=SOLID).encode(x=x, y=y)
-    grey = base.transform_filter("datum.reference").mark_line(strokeWidth=1.5, color=EXAMPLES, strokeDash=DASHED)
-    reference = grey.encode(x=x, y=y)
+    spanned, grey = own.transform_filter("datum.n > 1"), base.transform_filter("datum.reference")
+    if single:
+        band = spanned.mark_rule(strokeWidth=2, opacity=0.5, color="#0072B2")
+        line = own.mark_point(size=40, filled=True, opacity=1, color="#0072B2")
+        grey = grey.mark_point(size=70, strokeWidth=1.5, opacity=1, color=EXAMPLES)  # hollow, and wider: seen behind it
+    else:
+        band = spanned.mark_area(opacity=0.25, color="#0072B2")
+        line = own.mark_line(strokeWidth=2, color="#0072B2", strokeDash=SOLID)
+        grey = grey.mark_line(strokeWidth=1.5, color=EXAMPLES, strokeDash=DASHED)
+    band = band.encode(x=x, y=low, y2="high:Q")
+    reference, line = (of.encode(x=x, y=y) for of in (grey, line))
     panels = alt.LayerChart(layer=[band, reference, line], data=data("progress"))
     facet = alt.Facet("title:N", sort=list(titles), title=None, header=alt.Header(labelFontSize=10, labelLimit=210))
     parted = panels.properties(width=120, height=80).facet(facet, columns=5, spacing=14)

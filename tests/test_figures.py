@@ -82,6 +82,15 @@ def test_epochs_are_whole_numbers(last):
     assert epochs[0] == 0 and epochs == sorted(set(epochs)) and len(epochs) > 1
 
 
+def test_a_single_epoch_is_seen():
+    """A line through one point is nothing: that and the reference are points, and the interval a line."""
+    row = {"title": "a", "measure": "score", "epoch": 1, "mean": 90.0, "low": 89.0, "high": 91.0, "n": 3}
+    rows = [row | {"reference": True}, row | {"reference": False, "mean": 90.5}]
+    chart = races.progress("score", "", ["a"], single=True).properties(datasets={"progress": rows})
+    svg = vl_convert.vegalite_to_svg(chart.to_dict())
+    assert svg.count('aria-roledescription="point"') == 2 and svg.count('aria-roledescription="rule mark"') == 1
+
+
 def test_networks_are_seen_across_their_interval():
     """Ticks higher than the line of the interval is thick, and drawn where the networks are."""
     row = {"title": "a", "verdict": "cannot tell", "mean": 91.0, "low": 90.0, "high": 92.0, "n": 3}
