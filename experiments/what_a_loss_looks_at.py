@@ -133,7 +133,9 @@ def pictures(results) -> list[lab.Picture]:
     """The weight over the margin, its share on wrong answers, and the cosines."""
     late = last_with_errors(results)
     wrong, when = 100 * late["wrong_share"].mean("seed"), f"After {int(late['step']):,} steps"
-    cosines = results["cosine"].sel(objective="cross_entropy").mean(("seed", "other")).values
+    # Its own cosine with itself is 1 at every step, and says nothing of the others.
+    of_others = results["cosine"].sel(objective="cross_entropy").drop_sel(other="cross_entropy")
+    cosines = of_others.mean(("seed", "other")).values
     steps = results["step"].values
     return [
         lab.Picture(
@@ -167,8 +169,8 @@ def pictures(results) -> list[lab.Picture]:
         ),
         lab.Picture(
             "cosines",
-            f"Mean cosine with cross entropy's gradient: {cosines[0]:.2f} at step {steps[0]}, {cosines[-1]:.2f} at "
-            f"{steps[-1]:,}.",
+            f"Mean cosine of the others with cross entropy's gradient: {cosines[0]:.2f} at step {steps[0]}, "
+            f"{cosines[-1]:.2f} at {steps[-1]:,}.",
             "cosine",
             "cosine of the gradients",
             "other",

@@ -259,6 +259,8 @@ def test_once_all_is_learnt_by_heart_the_answer_is_of_the_last_errors():
         {"step": [0, 10, 20, 30], "objective": objectives, "other": objectives},
     )
     said = what_a_loss_looks_at.answer(results)
+    *_, cosines = what_a_loss_looks_at.pictures(results)
+    assert cosines.headline.endswith("0.50 at step 0, 0.50 at 30.")  # the others', and not its own with itself
     assert said.startswith("After 20 steps 1.0 [0.0, 13.7] % of these images are read wrongly; 12 [0, 100] %")
     assert "cosine 0.50 [0.50, 0.50] (n = 2)" in said
 
