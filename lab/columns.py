@@ -52,7 +52,14 @@ COLUMNS = (
     Column("dead%", "dead_share", {}, 100.0, ".0f"),
     Column("wrong%", "wrong_way_share", {}, 100.0, ".0f"),
     Column("silent%", "vanishing_share", {}, 100.0, ".0f"),
-    Column("sure%", "certain_share", {}, 100.0, ".0f"),
+    Column(
+        "sure%",
+        "certain_share",
+        {},
+        100.0,
+        ".0f",
+        "Weights whose slope is more than two standard errors from 0: 5 is what chance alone gives.",
+    ),
     Column("cos10", "batch_cosine", {"batch_size": 10}, note="Cosine of a mini-batch of 10 with all the examples."),
     Column("cos1", "batch_cosine", {"batch_size": 1}, note="Cosine of a single example's gradient with all of them."),
     Column(

@@ -19,6 +19,7 @@ from test_ranking import results as sweep
 
 import lab
 from lab import figures, headlines, legend, races, scenes, series, tables
+from lab.columns import COLUMNS
 from lab.palette import KNOWN, styles
 from lab.runs import Run, write_json
 
@@ -120,6 +121,13 @@ def test_brackets_in_names_are_printed(of, comparison, learning):
     console.print(table)
     times = {"compare": 3, "details": 1, "train": 3, "sweep": 3, "show": 1}[of]  # title, caption, row
     assert " ".join(console.export_text().split()).count(NAMED) == times
+
+
+def test_a_percentage_is_explained_in_percent():
+    """Beside numbers up to 100 a share of 0.05 would be read as a twentieth of one."""
+    for column in COLUMNS:
+        shares = re.findall(r"\b0\.\d+", column.explained("accuracy"))
+        assert not (column.scale == 100 and shares), (column.heading, shares)
 
 
 # -- files ------------------------------------------------------------------------------------------------------
