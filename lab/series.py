@@ -99,10 +99,11 @@ def detail_rows(results: "xarray.Dataset") -> Rows:
             found = [in_row(one) for one in intervals]
             means = [one["mean"] for one in found if one["mean"] is not None]
             low, high = min(means, default=0.0), max(means, default=0.0)
-            for title, one in zip(titles, found, strict=True):
+            for title, one, whole in zip(titles, found, intervals, strict=True):
                 mean = one["mean"]
                 level = 0.0 if mean is None or high == low else (mean - low) / (high - low)
-                text = "\u2013" if mean is None else f"{mean:{column.digits}}"
+                # Of the mean itself, as in the tables: rounded twice, 606.51 becomes 606.5 and that 606.
+                text = "\u2013" if mean is None else f"{whole.mean:{column.digits}}"
                 what = {"stage": stage, "row": title, "column": column.heading, "place": place}
                 rows.append(what | {"text": text, "level": legend.rounded(level, 3)} | one)
     return rows

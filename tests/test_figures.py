@@ -548,6 +548,15 @@ def test_intervals_end_where_the_quantity_ends(comparison):
     assert notes[1:3] == ["carried by 100 [0, 200] of 200 images", "cosine with cross entropy 0.50 [-1.00, 1.00]"]
 
 
+def test_details_are_rounded_once(comparison):
+    """606.46 examples are 606, and 606.51 are 607, in the picture as in the table, whatever four digits say."""
+    for mean, text in ((606.46, "606"), (606.51, "607")):
+        results = comparison.assign(participation_ratio=xarray.full_like(comparison["participation_ratio"], mean))
+        rows = series.detail_rows(results.assign_attrs(examples=1000))
+        found = {row["text"] for row in rows if row["column"] == "PR"}
+        assert found == {text}
+
+
 @pytest.mark.slow
 def test_strange_names_stay_text(tmp_path, comparison):
     run = Run(tmp_path)
