@@ -152,6 +152,7 @@ def pictures(results) -> list[lab.Picture]:
             "lead of one class at the start (logits)",
             by="objective",
             log="y",
+            within=(0.0, np.inf),
             note="How hard an objective pulls on an example's true logit: mean over 1,000 training images.",
         ),
     ]

@@ -237,6 +237,7 @@ def pictures(results) -> list[lab.Picture]:
             log="x",
             scale=100,
             zero=True,
+            within=(-100.0, 100.0),
             note="Over-fitting: what is known of these images and not of others.",
         ),
         lab.Picture(

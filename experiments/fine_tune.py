@@ -134,7 +134,8 @@ def pictures(results) -> list[lab.Picture]:
     end, train = (100 * results[name].mean("seed") for name in ("end_gain", "train_gain"))
     best = {regime: end.sel(regime=regime).idxmax("objective").item() for regime in results["regime"].values}
     most = {regime: train.sel(regime=regime).idxmax("objective").item() for regime in results["regime"].values}
-    dots = {"x": "objective", "x_title": "", "panels": "regime", "kind": "dots", "scale": 100.0, "zero": True}
+    points = {"panels": "regime", "scale": 100.0, "within": (-100.0, 100.0)}
+    dots = {"x": "objective", "x_title": "", "kind": "dots", "zero": True, **points}
     most_gained = " and ".join(f"{float(end.sel(regime=regime).max()):.1f}" for regime in best)
     return [
         lab.Picture(
@@ -159,9 +160,8 @@ def pictures(results) -> list[lab.Picture]:
             "step",
             "steps after the switch",
             by="objective",
-            panels="regime",
-            scale=100.0,
             free=True,
+            **points,
         ),
     ]
 

@@ -166,6 +166,7 @@ def pictures(results) -> list[lab.Picture]:
             log="xy",
             beside="law",
             beside_title="sqrt(m / (m + d + 1))",
+            within=(-1.0, 1.0),
             note="Cross entropy, sigma = 0.003.",
         ),
         lab.Picture(
@@ -178,6 +179,7 @@ def pictures(results) -> list[lab.Picture]:
             "sigma (weights are moved by)",
             by="surrogate",
             log="x",
+            within=(-1.0, 1.0),
             note=f"Accuracy itself, {int(results['pairs'][-1]):,} pairs; too small a sigma flips no answer, too large "
             "a one asks about other networks.",
         ),
@@ -190,6 +192,7 @@ def pictures(results) -> list[lab.Picture]:
             "",
             kind="dots",
             zero=True,
+            within=(-1.0, 1.0),
             note=f"{SAMPLES} forward passes, or as many draws of answers, which need one pass between them.",
         ),
     ]

@@ -97,7 +97,7 @@ def answer(results) -> str:
     """What a mini-batch of 100 says of the loss and of the gradient, first and last, and how many images it takes."""
     stages = [results.isel(stage=i) for i in (0, -1)]
     hundred = [one.sel(batch_size=100) for one in stages]
-    errors = [lab.mean_interval(100 * one["error"].values).text(1) for one in hundred]
+    errors = [lab.mean_interval(100 * one["error"].values, within=(0.0, np.inf)).text(1) for one in hundred]
     enough = [lab.mean_interval(one["enough"].values, within=(1.0, np.inf)).text(0) for one in stages]
     names = [str(one["stage"].item()) for one in stages]
     (first, last), n = (one["cosine"].values for one in hundred), results.sizes["seed"]
@@ -131,6 +131,7 @@ def pictures(results) -> list[lab.Picture]:
             scale=100,
             beside="error_law",
             beside_title="spread of single losses x sqrt(1/B - 1/N)",
+            within=(0.0, np.inf),
             note=f"Root mean square. {replaced}",
         ),
         lab.Picture(
@@ -145,6 +146,7 @@ def pictures(results) -> list[lab.Picture]:
             zero=True,
             beside="cosine_law",
             beside_title="1 / sqrt(1 + S (1/B - 1/N)), S the noise scale",
+            within=(-1.0, 1.0),
             note=f"The law holds within {apart:.2f}. {replaced}",
         ),
         lab.Picture(
@@ -156,6 +158,7 @@ def pictures(results) -> list[lab.Picture]:
             "",
             kind="dots",
             zero=True,
+            within=(0.0, np.inf),
             note="g is the gradient of the whole, C the covariance of single images' gradients.",
         ),
     ]

@@ -22,6 +22,7 @@ import lab
 NETWORK = lab.mlp([100], activation="relu")
 LOSS, SGD = lab.objective("cross_entropy"), lab.optimiser("sgd", 0.1)
 TEMPERATURES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
+TRIED = float(np.log10(TEMPERATURES[0])), float(np.log10(TEMPERATURES[-1]))  # nothing beyond can be best
 SMOOTHED = [lab.objective("sigmoid_margin", temperature=one) for one in TEMPERATURES]
 ROUGHNESS = 1 / 6  # of the logistic kernel, which a sigmoid of the margin smooths by
 FEWEST, MOST = 10, 100  # mini-batches of a size
@@ -114,7 +115,7 @@ def measure(settings: Settings, data, seed, advance):
 def best_temperature(results, stage, batch_size) -> str:
     """The geometric mean of the networks' best temperatures, with its interval as far as temperatures were tried."""
     best = results["best"].isel(stage=stage).sel(batch_size=batch_size).values
-    found = lab.mean_interval(best, within=(np.log10(TEMPERATURES[0]), np.log10(TEMPERATURES[-1])))
+    found = lab.mean_interval(best, within=TRIED)
     return lab.Interval(10**found.mean, 10**found.low, 10**found.high, found.n).text()
 
 
@@ -164,6 +165,7 @@ def pictures(results) -> list[lab.Picture]:
             log="x",
             beside="of_loss",
             beside_title="cross entropy with the same mini-batches",
+            within=(-1.0, 1.0),
             note="Lines: images in the mini-batch. The rise is steepest ascent of accuracy smoothed as densities of "
             f"margins are estimated; taken on either half of the held-out images it agrees with cosine {agreement}, "
             "stage by stage: that lowers all cosines alike.",
@@ -178,6 +180,7 @@ def pictures(results) -> list[lab.Picture]:
             "images in the mini-batch",
             by="stage",
             log="x",
+            within=TRIED,
             note="0 is T = 1, -1 is T = 0.1. The networks choose from "
             f"{len(TEMPERATURES)} temperatures from {TEMPERATURES[0]:g} to {TEMPERATURES[-1]:g}.",
         ),
@@ -194,6 +197,7 @@ def pictures(results) -> list[lab.Picture]:
             scale=100,
             beside="law",
             beside_title="f(0) T / R, f(0) the density of margins at 0, R = 1/6",
+            within=(0.0, 100.0),
             note="The law is one of cold temperatures, where the density is level within the kernel's width.",
         ),
     ]

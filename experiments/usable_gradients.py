@@ -145,6 +145,7 @@ def pictures(results) -> list[lab.Picture]:
             scale=100,
             zero=True,
             free=True,
+            within=(-100.0, 100.0),
             note="The length of the step is the best for the gradient's own images, which flatters them.",
         ),
         lab.Picture(
@@ -160,6 +161,7 @@ def pictures(results) -> list[lab.Picture]:
             scale=100,
             zero=True,
             free=True,
+            within=(-100.0, 100.0),
             note="Counted stage by stage where Holm's correction leaves p < 0.05.",
         ),
         lab.Picture(
@@ -172,6 +174,7 @@ def pictures(results) -> list[lab.Picture]:
             "",
             by="objective",
             kind="heat",
+            within=(0.0, np.inf),
         ),
     ]
 

@@ -178,6 +178,7 @@ def pictures(results) -> list[lab.Picture]:
             by="objective",
             panels="step",
             kind="heat",
+            within=(-1.0, 1.0),
         ),
     ]
 

@@ -94,7 +94,7 @@ def answer(results) -> str:
     error, loss = (results["quotient"].sel(curve=name) for name in ("zero_one", "cross_entropy"))
     blind = (error == 0).sum("seed").values
     off = abs(loss.isel(h=1) / results["slope"].sel(curve="cross_entropy") - 1)
-    within = lab.mean_interval(100 * off.values)
+    within = lab.mean_interval(100 * off.values, within=(0.0, np.inf))
     said = ", ".join(f"{missed} at h = {h:g}" for missed, h in zip(blind, results["h"].values, strict=True))
     return (
         f"The slope of accuracy is 0 in {int((slopes == 0).sum())} of {len(slopes)} networks; of its "
@@ -137,6 +137,7 @@ def pictures(results) -> list[lab.Picture]:
             "h: the weight is moved so far to either side",
             by="curve",
             log="x",
+            share=True,
         ),
     ]
 

@@ -5,6 +5,7 @@ that results carry their own pictures (`declare`, `declared`): everything can be
 """
 
 import json
+import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -27,6 +28,8 @@ class Picture(NamedTuple):
     lines: over the axis `x`, a line for each place of the axis `by`. dots: a row for each place of `x`, a dot for each
     of `by`. heat: a square for each place of `x` and of `by`. With `panels`, once for each place of that axis. An axis
     of numbers is a scale (logarithmic where `log` names it: "x", "y" or "xy"), an axis of words keeps its order.
+    Intervals are cut at what is possible: at the ends of `within`, in the units that are shown (after `scale`), as
+    (-1, 1) for a cosine and (0, inf) for a count; `share=True` says the same of percents and shares.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Picture(NamedTuple):
     free: bool = False  # each panel has an axis of values of its own
     steps: bool = False  # lines are staircases
     note: str = ""
+    within: tuple[float, float] | None = None  # what is possible, in the units that are shown
 
 
 def declare(pictures: Iterable[Picture]) -> str:
@@ -62,7 +66,8 @@ def declared(results: "xarray.Dataset") -> list[Picture]:
     >>> declared(xarray.Dataset(attrs={"pictures": declare([one])})) == [one]
     True
     """
-    return [Picture(**fields) for fields in json.loads(results.attrs["pictures"])]
+    found = [Picture(**fields) for fields in json.loads(results.attrs["pictures"])]
+    return [one._replace(within=one.within and tuple(one.within)) for one in found]  # JSON has lists alone
 
 
 def panels(picture: Picture, results: "xarray.Dataset") -> list[str]:
@@ -89,14 +94,14 @@ def rows(picture: Picture, results: "xarray.Dataset") -> Rows:
         second = results[picture.beside]
         beside = (second.mean("seed") if "seed" in second.dims else second).transpose(*axes).values
     places = [results[axis].values for axis in axes]
-    within = {"least": 0.0, "most": picture.scale} if picture.share else {}
+    least, most = picture.within or ((0.0, picture.scale) if picture.share else (-math.inf, math.inf))
     found: Rows = []
     for at in np.ndindex(*(len(place) for place in places)):
         named = {axis: place[i] for axis, place, i in zip(axes, places, at, strict=True)}
         row: dict[str, Any] = {"panel": _panel(picture, named[picture.panels]) if picture.panels else ""}
         row["key"] = _word(named[picture.by]) if picture.by else ""
         row["x"] = named[picture.x].item() if _numeric(picture, results) else _word(named[picture.x])
-        row |= interval_of(np.atleast_1d(values[at]), scale=picture.scale, **within)
+        row |= interval_of(np.atleast_1d(values[at]), scale=picture.scale, least=least, most=most)
         if not seeds:  # a number that is no mean
             row["n"] = int(row["mean"] is not None)
         if beside is not None:

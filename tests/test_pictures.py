@@ -1,5 +1,6 @@
 """Pictures that results declare: the numbers that are drawn, whatever is drawn."""
 
+import json
 import re
 from pathlib import Path
 
@@ -42,6 +43,13 @@ def test_rows_hold_means_and_t_intervals(results):
 def test_intervals_of_shares_end_where_shares_do(results):
     found = rows(picture(share=True), results)
     assert max(row["high"] for row in rows(picture(), results)) > 100 == max(row["high"] for row in found)
+
+
+def test_intervals_end_at_what_is_possible_in_the_units_shown(results):
+    whole, cut = rows(picture(), results), rows(picture(within=(88.0, 92.0)), results)
+    for row, one in zip(whole, cut, strict=True):
+        assert (one["low"], one["high"]) == (max(row["low"], 88), min(row["high"], 92))
+    assert min(row["low"] for row in whole) < 88 and max(row["high"] for row in whole) > 92
 
 
 def test_what_lacks_seeds_has_no_interval(results):
@@ -181,8 +189,15 @@ def test_no_two_lines_look_alike(keys):
 
 
 def test_declarations_survive_a_file(results, tmp_path):
-    one = picture(log="xy", note="Of <script>.")
-    results.attrs["pictures"] = declare([one])
+    one = picture(log="xy", note="Of <script>.", within=(0.0, np.inf))
+    results.attrs["pictures"] = declare([one, picture()])
     results.to_netcdf(tmp_path / "results.nc", engine="h5netcdf")
     with xarray.open_dataset(tmp_path / "results.nc", engine="h5netcdf") as read:
-        assert declared(read) == [one]
+        assert declared(read) == [one, picture()]
+
+
+def test_declarations_from_before_there_was_a_range_are_drawn(results):
+    (fields,) = json.loads(declare([picture()]))
+    del fields["within"]
+    (one,) = declared(results.assign_attrs(pictures=json.dumps([fields])))
+    assert rows(one, results) == rows(picture(), results)
