@@ -147,19 +147,16 @@ def _progress(results: "xarray.Dataset") -> Section:
     """The metric and dead classes over the epochs, all objectives in one picture: here one can be shown alone."""
     metric = metric_of(results)
     by_title = results.swap_dims(objective="title").isel(epoch=slice(1, None))
+    over, dead = {"x": "epoch", "x_title": "epoch", "by": "title"}, (0.0, tallies.most_dead(results))
     shown = [
-        Picture("progress", "", f"validation_{metric}", f"{metric} (%)", "epoch", "epoch", by="title", scale=100.0),
-        Picture("dead", "", "dead_classes", "dead classes", "epoch", "epoch", by="title", zero=True),
+        Picture("progress", "", f"validation_{metric}", f"{metric} (%)", **over, scale=100.0, share=True),
+        Picture("dead", "", "dead_classes", "dead classes", **over, zero=True, within=dead),
     ]
     parts = [declared(one, by_title) for one in shown]
     specs, rows = {}, {}
     for part in parts:
         specs |= part.specs
         rows |= part.rows
-    for row in rows["progress"]:  # an interval ends where percents end
-        row |= {"low": row["low"] and max(row["low"], 0.0), "high": row["high"] and min(row["high"], 100.0)}
-    for row in rows["dead"]:
-        row["low"] = row["low"] and max(row["low"], 0.0)
     note = f"On validation images, at the learning rates chosen. {intervals(results)}"
     return Section(headlines.progress(results), note, specs, rows, parts[0].entries)
 

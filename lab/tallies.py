@@ -1,6 +1,7 @@
 """Tallies: the numbers that a sweep's pictures are drawn from, as plain rows for charts (see `lab.series`)."""
 
 import math
+import re
 from typing import TYPE_CHECKING
 
 from lab import legend
@@ -40,10 +41,23 @@ def tuning_rows(results: "xarray.Dataset") -> Rows:
         by = of["tuning"].sel(optimiser=of["chosen_optimiser"].item())
         for rate in results["learning_rate"].values:
             row = {"title": str(of["title"].item()), "rate": legend.rounded(float(rate))}
-            row |= interval_of(by.sel(learning_rate=rate).values, scale=100.0)
+            row |= interval_of(by.sel(learning_rate=rate).values, scale=100.0, least=0.0, most=100.0)
             if bool(of["tried"].sel(optimiser=of["chosen_optimiser"].item(), learning_rate=rate)):
                 rows.append(row | {"chosen": bool(rate == of["chosen_rate"])})
     return rows
+
+
+def most_dead(results: "xarray.Dataset") -> float:
+    """How many classes can be dead at most: all but the one that is answered.
+
+    A perceptron's name ends with how many there are; that of another network says nothing of them.
+
+    >>> import xarray
+    >>> most_dead(xarray.Dataset(attrs={"network": "784-100-10 relu"})), most_dead(xarray.Dataset())
+    (9.0, inf)
+    """
+    sizes = re.match(r"\d+(?:-\d+)*-(\d+) ", str(results.attrs.get("network", "")))
+    return float(sizes[1]) - 1 if sizes else math.inf
 
 
 def progress_rows(results: "xarray.Dataset") -> Rows:
@@ -52,7 +66,7 @@ def progress_rows(results: "xarray.Dataset") -> Rows:
     In every objective's panel the reference's as well.
     """
     scores = 100 * results[f"validation_{metric_of(results)}"]
-    measures = {"score": (scores, 100.0), "dead": (results["dead_classes"], math.inf)}
+    measures = {"score": (scores, 100.0), "dead": (results["dead_classes"], most_dead(results))}
     rows = []
     for name, title in zip(results["objective"].values, results["title"].values, strict=True):
         for measure, (values, most) in measures.items():

@@ -5,7 +5,7 @@ import pytest
 import xarray
 from test_ranking import results
 
-from lab import tallies
+from lab import sections, tallies
 from lab.statistics import mean_interval
 
 RATES = [0.1, 0.3, 1.0]
@@ -60,3 +60,21 @@ def test_tuning_shows_the_chosen_optimiser_at_every_rate_it_was_tried_at():
         ("B", 1.0, 0, False),
     ]
     assert [row["mean"] for row in rows[:4]] == pytest.approx([91, 62, 42, 71])
+    assert rows[0]["high"] == 100  # of 90 and 92 the interval is 91 +- 12.7
+
+
+def test_no_more_classes_can_be_dead_than_are_not_answered():
+    """Of two networks, one without a dead class and one with 9: an interval of 114, of which 0 to 9 is possible."""
+    dead = np.array([[[0, 0], [0, 9]]])  # [objective, seed, epoch]
+    found = xarray.Dataset(
+        {
+            "dead_classes": (("objective", "seed", "epoch"), dead),
+            "validation_accuracy": (("objective", "seed", "epoch"), np.array([[[0.1, 0.9], [0.1, 0.1]]])),
+        },
+        coords={"objective": ["a"], "title": ("objective", ["A"]), "seed": [0, 1], "epoch": [0, 1]},
+        attrs={"reference": "a", "network": "784-100-10 relu", "recipe": "sgd", "data": "digits"},
+    )
+    ends = {row["measure"]: (row["low"], row["high"]) for row in tallies.progress_rows(found)}
+    assert ends == {"score": (0, 100), "dead": (0, 9)}
+    rows = sections._progress(found).rows
+    assert [(row["low"], row["high"]) for row in (*rows["progress"], *rows["dead"])] == [(0, 100), (0, 9)]
