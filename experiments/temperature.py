@@ -148,14 +148,13 @@ def pictures(results) -> list[lab.Picture]:
     mean = results.mean("seed")
     first, last = (str(results["stage"][i].item()) for i in (0, -1))
     small, large = smallest_and_largest(results)
-    best = 10.0 ** mean["best"]
     at_one = 100 * mean["carry"].sel(temperature=1)
     agreement = ", ".join(f"{float(value):.2f}" for value in mean["agreement"])
     return [
         lab.Picture(
             "curve",
-            f"After {last} mini-batches of {small} point best at T = {float(best[-1].sel(batch_size=small)):.2g}, "
-            f"of {large:,} at T = {float(best[-1].sel(batch_size=large)):.2g}.",
+            f"After {last} mini-batches of {small} point best at T = {best_temperature(results, -1, small)}, "
+            f"of {large:,} at T = {best_temperature(results, -1, large)}.",
             "cosine",
             "cosine with the rise of held-out accuracy",
             "temperature",
@@ -172,8 +171,8 @@ def pictures(results) -> list[lab.Picture]:
         ),
         lab.Picture(
             "best",
-            f"For mini-batches of 100 the best temperature is {float(best[0].sel(batch_size=100)):.2g} after {first} "
-            f"and {float(best[-1].sel(batch_size=100)):.2g} after {last}.",
+            f"For mini-batches of 100 the best temperature is {best_temperature(results, 0, 100)} after {first} "
+            f"and {best_temperature(results, -1, 100)} after {last}.",
             "best",
             "best temperature, log10 T",
             "batch_size",

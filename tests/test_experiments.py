@@ -330,6 +330,38 @@ def test_a_size_of_mini_batches_that_there_are_no_images_for_is_left_out_of_the_
     assert temperature.smallest_and_largest(results) == (10, 100)
 
 
+def test_headlines_claim_no_lead_that_the_networks_cannot_tell():
+    """Two networks that disagree on who is ahead, and on which temperature is best."""
+    names, metrics, steps = ["cross_entropy", "focal"], list(imbalance.METRICS), [0, 30]
+    end = np.array([[0.80, 0.70], [0.75, 0.85]])  # [objective, seed]
+    scores = np.broadcast_to(end[:, None, :, None], (2, 3, 2, 2))
+    results = xarray.Dataset(
+        {
+            "score": (("objective", "metric", "seed", "step"), scores),
+            "end_score": (("objective", "metric", "seed"), scores[..., -1]),
+        },
+        {"objective": names, "metric": metrics, "step": steps},
+    )
+    _, progress = imbalance.pictures(results)
+    assert "cannot tell focal from cross_entropy (+5.0 points of balanced accuracy" in progress.headline
+    same = xarray.Dataset(
+        {"same_cost": (("seed", "estimator"), [[0.1, 0.2, 0.0], [0.2, 0.1, 0.05]])}, {"estimator": ["a", "b", "c"]}
+    )
+    assert "cannot tell a from b" in gradient_free.nearest_estimator(same)
+    axes = ("seed", "stage", "batch_size")
+    results = xarray.Dataset(
+        {
+            "best": (axes, np.log10([[[0.1, 1.0, 1.0]] * 2, [[1.0, 1.0, 2.0]] * 2])),
+            "carry": (("seed", "stage", "temperature"), np.full((2, 2, 1), 0.5)),
+            "agreement": (("seed", "stage"), np.full((2, 2), 0.5)),
+        },
+        {"stage": ["0 steps", "9 steps"], "batch_size": [10, 100, 1000], "temperature": [1.0]},
+    )
+    curve, best, _ = temperature.pictures(results)
+    assert "of 10 point best at T = 0.32 [0.01, 20.00]" in curve.headline
+    assert "temperature is 1.00 [1.00, 1.00] after 0 steps" in best.headline
+
+
 def test_an_objective_named_twice_is_looked_at_once():
     settings = what_a_loss_looks_at.Settings(objective=("gce:q=0.7", "gce:q=0.5", "cross_entropy"))
     titles = [one.title for one in settings.objectives]
