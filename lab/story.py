@@ -172,7 +172,9 @@ def parts(results: "xarray.Dataset") -> list[Part]:
                 headlines.temperatures(results),
                 buttons(_styled(legend.swept_keys(results), results))
                 + boxes([f"temperatures-{measure}" for measure in (*series.TEMPERATURE_MEASURES, "dead")]),
-                f"{intervals(results)} What is 0 has no place on a logarithmic axis; bands are cut at its lower end.",
+                f"{intervals(results)} Thin and dotted: as many examples as n f(0) T / R, by the density f(0) of "
+                "margins at the boundary, foretells; R is the kernel&rsquo;s roughness. What is 0 has no place on a "
+                "logarithmic axis; bands are cut at its lower end.",
                 results,
             ),
         ),
