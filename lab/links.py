@@ -11,6 +11,7 @@ from lab.series import Rows
 
 FADED = 0.1  # of its opacity a mark keeps when another is chosen
 NARROW = "containerSize()[0] < 460"  # as on a phone
+SHORT = "containerSize()[0] < 560"  # for a legend in one row, which begins where names of up to 250 pixels end
 
 
 def fitted(
@@ -113,7 +114,7 @@ def _fit(unit: Spec) -> None:
                 key |= {"title": textwrap.wrap(key.get("title") or "", 30), "titleLimit": 0}
                 key["gradientLength"] = {"expr": f"min({key.get('gradientLength', 200)}, 0.4 * containerSize()[0])"}
             elif (columns := key.get("columns", 0)) != 1:
-                key["columns"] = {"expr": f"{NARROW} ? 2 : {columns}"}
+                key["columns"] = {"expr": f"{NARROW if columns else SHORT} ? 2 : {columns}"}
 
 
 def _fade(unit: Spec, link: str) -> None:

@@ -13,7 +13,7 @@ from test_figures import EVIL
 from test_report import CHROMIUM, Page, folder, opened
 
 import lab
-from lab import figures, links, pictures, sections
+from lab import figures, links, pictures, races, sections
 from lab.gallery import gallery_place
 from lab.runs import write_json
 
@@ -136,6 +136,14 @@ def test_what_has_no_legend_to_choose_from_does_not_fade(study):
     picture = lab.Picture("plain", "It is so.", "slope", "slope", "step", "step")
     spec = sections.declared(picture, study.isel(stage=0, objective=0)).specs["plain"]
     assert links.keys(spec, {"plain": [{"x": 1}]}) == [] and "opacity" not in json.dumps(spec["layer"][1]["encoding"])
+
+
+def test_a_legend_in_one_row_has_the_room_that_long_names_leave():
+    spec = links.fitted(races.ranking(["a"], "accuracy"))
+    *_, points = spec["layer"]
+    least = int(re.search(r"< (\d+) \? 2 : 0", points["encoding"]["shape"]["legend"]["columns"]["expr"])[1])
+    row = 290  # of four verdicts, drawn: 278 pixels
+    assert least >= races.BARE["labelLimit"] + row
 
 
 # -- what it does -----------------------------------------------------------------------------------------------
