@@ -13,7 +13,7 @@ import numpy as np
 
 from lab import charts, curves, grids, headlines, legend, races, series, tallies
 from lab.columns import COLUMNS
-from lab.frame import intervals, kind, spans, titled
+from lab.frame import intervals, kind, means, rivals, spans, titled
 from lab.machine import release_memory
 from lab.pictures import Picture, declared, faceted, rows
 from lab.quantities import metric_of
@@ -127,7 +127,7 @@ def margins(results: "xarray.Dataset") -> alt.FacetChart:
     note = (
         "Across: the hard margin (logits), wrong answers left of the dashed line, right ones right of it; bins widen "
         "away from 0. Colour: share of the objective's weight |dl/dz_y| in each bin. Grey: share of examples. "
-        "Means over the networks, each shape drawn to its own height. The number: how many "
+        f"{means(results)}, each shape drawn to its own height. The number: how many "
         "examples carry the gradient."
     )
     return titled(
@@ -203,7 +203,7 @@ def details(results: "xarray.Dataset") -> alt.FacetChart:
     return titled(
         chart,
         headlines.details(results),
-        f"Means over the networks; their intervals are in the page. {note}",
+        f"{means(results)}{'; their intervals are in the page' * (results.sizes['seed'] > 1)}. {note}",
         results,
         width=46 * len(COLUMNS) + 200,
         details=series.detail_rows(results),
@@ -243,16 +243,15 @@ def standings(results: "xarray.Dataset") -> alt.LayerChart:
     """What every objective of a sweep comes to on test images, best first, with intervals."""
     rows, networks = tallies.ranking_rows(results), tallies.network_rows(results)
     chart = races.ranking([row["title"] for row in rows], metric_of(results)).properties(width=460, height=alt.Step(20))
-    note = f"{spans(results)} Ticks: networks. Compared pairwise by seed, corrected for their number (Holm)."
     headline = " ".join(answer(results)[:2])
-    return titled(chart, headline, note, results, width=780, ranking=rows, networks=networks)
+    return titled(chart, headline, rivals(results), results, width=780, ranking=rows, networks=networks)
 
 
 def tuning(results: "xarray.Dataset") -> alt.LayerChart:
     """What every objective comes to on validation images at every learning rate."""
     rows, titles = tallies.tuning_rows(results), [row["title"] for row in tallies.ranking_rows(results)]
     chart = races.tuning(titles, metric_of(results)).properties(width=alt.Step(56), height=alt.Step(20))
-    note = f"Means of {results.sizes['seed']} networks; framed: chosen. Grey: some network diverged."
+    note = f"{means(results)}; framed: chosen. Grey: some network diverged."
     return titled(chart, headlines.tuning(results), note, results, width=700, tuning=rows)
 
 
@@ -328,7 +327,7 @@ def spread(picture: Picture, results: "xarray.Dataset") -> str:
     if "seed" not in of.dims:
         return ""
     if picture.kind == "heat":
-        return f"Means over {results.sizes['seed']} networks." if results.sizes["seed"] > 1 else "One network."
+        return f"{means(results)}."
     if results.sizes["seed"] > 1 and np.isfinite(of.transpose(..., "seed").values).sum(axis=-1).max() <= 1:
         return ""  # of one network, which its note names
     return spans(results) if picture.kind == "dots" else intervals(results)

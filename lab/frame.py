@@ -35,6 +35,19 @@ def spans(results: "xarray.Dataset") -> str:
     return intervals(results, "Lines")
 
 
+def means(results: "xarray.Dataset") -> str:
+    """What is drawn where there is no room for intervals, as half a sentence: means, or a single network's values."""
+    n = results.sizes["seed"]
+    return f"Means over {n} networks" if n > 1 else "One network"
+
+
+def rivals(results: "xarray.Dataset") -> str:
+    """What the dots of a ranking are, and how they were compared; one network of each cannot be."""
+    if results.sizes["seed"] == 1:
+        return "One network of each objective: no interval, and nothing to compare them by."
+    return f"{spans(results)} Ticks: networks. Compared pairwise by seed, corrected for their number (Holm)."
+
+
 def titled(chart: Any, headline: str, note: str, results: "xarray.Dataset", *, width: int, **data: Rows) -> Any:
     """The chart with its finding above it, what is drawn and where it comes from below that, and its data.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from lab import curves, headlines, legend, links, pictures, races, ranking, series, story, tallies
 from lab.figures import spread
 from lab.findings import summarise
-from lab.frame import intervals, kind, source, spans
+from lab.frame import intervals, kind, means, rivals, source
 from lab.markup import Style, boxes, figure, plain
 from lab.markup import legend as buttons
 from lab.page import Spec
@@ -40,7 +40,7 @@ def question(results: "xarray.Dataset") -> str:
         "study": lambda: str(results.attrs["question"]),
         "compare": lambda: story.title(results),
         "sweep": lambda: "Which objective trains the better network?",
-        "train": lambda: "What do these networks learn?",
+        "train": lambda: f"What {'do these networks' if results.sizes['seed'] > 1 else 'does this network'} learn?",
         "show": lambda: f"Where does {results['title'].values[0]} look?",
     }[kind(results)]()
 
@@ -99,7 +99,7 @@ def declared(picture: Picture, results: "xarray.Dataset") -> Section:
     entries = [links.take_legend(spec) for spec in specs.values()][0]
     beside = f"{'Ticks' if picture.kind == 'dots' else 'Dotted'}: {picture.beside_title}." if picture.beside else ""
     said = [picture.note, beside, spread(picture, results)]
-    if picture.kind == "heat":
+    if picture.kind == "heat" and results.sizes.get("seed", 1) > 1:
         said.append("Point at a square for its interval.")
     grid = "panels" if picture.kind == "lines" and len(panels) > 2 else "many"
     return Section(picture.headline, " ".join(filter(None, said)), specs, {name: rows}, entries, grid)
@@ -130,13 +130,13 @@ def _sweep(results: "xarray.Dataset") -> list[Section]:
     tuning = links.fitted(races.tuning(titles, metric_of(results)), height=21 * len(titles), link="title")
     first = Section(
         " ".join(ranking.answer(results)[:2]),
-        f"{spans(results)} Ticks: networks. Compared pairwise by seed, corrected for their number (Holm).",
+        rivals(results),
         {"standings": standings},
         {"ranking": rows, "networks": tallies.network_rows(results)},
     )
     second = Section(
         headlines.tuning(results),
-        f"Means of {results.sizes['seed']} networks; framed: chosen. Grey: some network diverged.",
+        f"{means(results)}; framed: chosen. Grey: some network diverged.",
         {"tuning": tuning},
         {"tuning": tallies.tuning_rows(results)},
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lab import headlines, legend, ranking, series
 from lab.columns import COLUMNS
 from lab.findings import counts, summarise
-from lab.frame import intervals, source, spans
+from lab.frame import intervals, means, rivals, source, spans
 from lab.markup import Style, boxes, figure, glossary, plain, radio, unbroken
 from lab.markup import legend as buttons
 from lab.palette import styles
@@ -151,7 +151,8 @@ def parts(results: "xarray.Dataset") -> list[Part]:
             _figure(
                 headlines.cosines(results),
                 boxes(["cosines"]),
-                "Means over the networks; columns are numbered like the rows. Point at a square for its interval.",
+                f"{means(results)}; columns are numbered like the rows."
+                f"{' Point at a square for its interval.' * (results.sizes['seed'] > 1)}",
                 results,
             ),
         ),
@@ -161,7 +162,7 @@ def parts(results: "xarray.Dataset") -> list[Part]:
             _figure(
                 headlines.margins(results),
                 _controls(results) + boxes(["margins"]),
-                "Means over the networks; bins of the hard margin, finer near 0. Grey: share of images.",
+                f"{means(results)}; bins of the hard margin, finer near 0. Grey: share of images.",
                 results,
             ),
         ),
@@ -203,7 +204,7 @@ def parts(results: "xarray.Dataset") -> list[Part]:
 def _race(race: "xarray.Dataset") -> Part:
     """Who trains the better network; one that diverged at every rate is named and not drawn."""
     lost = f" Diverged at every learning rate: {race.attrs['lost']}." if race.attrs["lost"] else ""
-    note = f"{spans(race)} Ticks: networks. Compared pairwise by seed, corrected for their number (Holm).{lost}"
+    note = f"{rivals(race)}{lost}"
     headline, metric = " ".join(ranking.answer(race)[:2]), metric_of(race)
     asked = "How many of the test images do their networks read rightly?"
     if metric != "accuracy":

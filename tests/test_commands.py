@@ -179,7 +179,7 @@ def test_train_keeps_a_network_that_learns(tmp_path):
     assert {"config.json", "environment.json", "results.nc", "network.npz"} <= {path.name for path in made.iterdir()}
     assert re.search(r"2\D+\d\.\d{4}", done.stdout)
     assert f"The page: runs/{made.name}/report.html" in done.stdout
-    assert "What do these networks learn?" in (made / "report.html").read_text()
+    assert "What does this network learn?" in (made / "report.html").read_text()
     again = run("report", made, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
 

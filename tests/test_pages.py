@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import xarray
 from test_figures import EVIL
+from test_ranking import results as sweep
 from test_report import CHROMIUM, Page, folder, opened
 
 import lab
@@ -136,6 +137,18 @@ def test_what_has_no_legend_to_choose_from_does_not_fade(study):
     picture = lab.Picture("plain", "It is so.", "slope", "slope", "step", "step")
     spec = sections.declared(picture, study.isel(stage=0, objective=0)).specs["plain"]
     assert links.keys(spec, {"plain": [{"x": 1}]}) == [] and "opacity" not in json.dumps(spec["layer"][1]["encoding"])
+
+
+def test_of_one_network_nothing_is_said_that_takes_several(study):
+    """No interval to point at, no means, and no comparison by seed."""
+    alone = study.isel(seed=[0])
+    *_, heat = sections.sections(alone)
+    assert heat.note == "One network." and sections.sections(study)[2].note.endswith("for its interval.")
+    chart = figures.standings(sweep(n=1)).to_dict(validate=False)
+    assert "pairwise" not in " ".join(chart["title"]["subtitle"])
+    assert "pairwise" in " ".join(figures.standings(sweep()).to_dict(validate=False)["title"]["subtitle"])
+    training = xarray.Dataset({"loss": (("seed", "epoch"), np.ones((1, 2)))}, {"epoch": [0, 1]})
+    assert sections.question(training) == "What does this network learn?"
 
 
 def test_a_legend_in_one_row_has_the_room_that_long_names_leave():
