@@ -202,6 +202,12 @@ class Definition:
         if strange := set((self.flags or "").split()) - FLAGS.keys():
             raise InputError(f"unknown flags of {self.name!r}: {', '.join(strange)}. Known: {', '.join(FLAGS)}.")
 
+    def __copy__(self) -> "Definition":
+        return self  # a copy would be another family, and another program
+
+    def __deepcopy__(self, memo: Any) -> "Definition":
+        return self
+
     def __call__(self, logits: Float[Array, "batch classes"], labels: Int[Array, " batch"], **parameters: Any) -> Any:
         """Values per example, of labels that have been checked and of every parameter by name.
 

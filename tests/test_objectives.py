@@ -1,5 +1,6 @@
 """Objectives: values and gradients against hand-derived float64 NumPy, and the laws they obey."""
 
+import copy
 import math
 from functools import cache
 from pathlib import Path
@@ -983,6 +984,15 @@ def test_register_refuses_a_name_that_is_taken():
 
     with pytest.raises(lab.InputError, match="exists already"):
         lab.register(gce)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_a_copy_is_of_the_same_family(copied):
+    """They train together; of two definitions they would not."""
+    one = lab.objective("smoothed_error:rivals=max,width=3")
+    other = copied(one)
+    assert other.definition is one.definition and str(other) == str(one)
+    assert jax.tree.structure(other) == jax.tree.structure(one)
 
 
 @pytest.fixture
