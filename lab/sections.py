@@ -1,7 +1,7 @@
 """Sections: what a page says and shows of a run, whatever its kind: question, answer, a section for each picture."""
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lab import curves, headlines, legend, links, pictures, races, ranking, series, story, tallies
 from lab.figures import spread
@@ -147,7 +147,8 @@ def _progress(results: "xarray.Dataset") -> Section:
     """The metric and dead classes over the epochs, all objectives in one picture: here one can be shown alone."""
     metric = metric_of(results)
     by_title = results.swap_dims(objective="title").isel(epoch=slice(1, None))
-    over, dead = {"x": "epoch", "x_title": "epoch", "by": "title"}, (0.0, tallies.most_dead(results))
+    over: dict[str, Any] = {"x": "epoch", "x_title": "epoch", "by": "title"}
+    dead = 0.0, tallies.most_dead(results)
     shown = [
         Picture("progress", "", f"validation_{metric}", f"{metric} (%)", **over, scale=100.0, share=True),
         Picture("dead", "", "dead_classes", "dead classes", **over, zero=True, within=dead),

@@ -321,6 +321,7 @@ def _labelled(settings: SweepSettings, data: Dataset, contest: _Contest, rows: S
         attrs={
             "data": data.description,
             "network": contest.network.name,
+            "classes": len(data.classes),
             "metric": judge,
             "reference": reference,
             "lost": ", ".join(lost),

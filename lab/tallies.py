@@ -1,7 +1,6 @@
 """Tallies: the numbers that a sweep's pictures are drawn from, as plain rows for charts (see `lab.series`)."""
 
 import math
-import re
 from typing import TYPE_CHECKING
 
 from lab import legend
@@ -48,16 +47,8 @@ def tuning_rows(results: "xarray.Dataset") -> Rows:
 
 
 def most_dead(results: "xarray.Dataset") -> float:
-    """How many classes can be dead at most: all but the one that is answered.
-
-    A perceptron's name ends with how many there are; that of another network says nothing of them.
-
-    >>> import xarray
-    >>> most_dead(xarray.Dataset(attrs={"network": "784-100-10 relu"})), most_dead(xarray.Dataset())
-    (9.0, inf)
-    """
-    sizes = re.match(r"\d+(?:-\d+)*-(\d+) ", str(results.attrs.get("network", "")))
-    return float(sizes[1]) - 1 if sizes else math.inf
+    """How many classes can be dead at most: all but the one that is answered. Runs of before do not say."""
+    return float(results.attrs.get("classes", math.inf)) - 1
 
 
 def progress_rows(results: "xarray.Dataset") -> Rows:

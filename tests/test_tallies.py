@@ -72,7 +72,7 @@ def test_no_more_classes_can_be_dead_than_are_not_answered():
             "validation_accuracy": (("objective", "seed", "epoch"), np.array([[[0.1, 0.9], [0.1, 0.1]]])),
         },
         coords={"objective": ["a"], "title": ("objective", ["A"]), "seed": [0, 1], "epoch": [0, 1]},
-        attrs={"reference": "a", "network": "784-100-10 relu", "recipe": "sgd", "data": "digits"},
+        attrs={"reference": "a", "classes": 10, "network": "784-100-10 relu", "recipe": "sgd", "data": "digits"},
     )
     ends = {row["measure"]: (row["low"], row["high"]) for row in tallies.progress_rows(found)}
     assert ends == {"score": (0, 100), "dead": (0, 9)}
