@@ -135,6 +135,8 @@ def faceted(picture: Picture, results: "xarray.Dataset", *, source: str) -> tupl
     if picture.free:
         dots = picture.kind == "dots"
         found = found.resolve_scale(x="independent") if dots else found.resolve_scale(y="independent")
+    if len(names) % columns:  # below an empty place an axis would stand alone, far from the panel above
+        found = found.resolve_axis(x="independent")
     return found, 90 + (width + 40) * columns
 
 

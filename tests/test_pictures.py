@@ -98,6 +98,19 @@ def test_every_kind_is_a_chart_that_vega_lite_knows(results, kind, paneled):
         chart(one, results, source="here", panel=panel or None).to_dict(validate=True)
 
 
+@pytest.mark.parametrize("count", [2, 3, 5, 6, 7])
+@pytest.mark.parametrize("kind", ["lines", "dots"])
+def test_an_axis_stands_below_a_panel_and_not_below_an_empty_place(count, kind):
+    found = xarray.Dataset(
+        {"a": (("p", "x"), np.ones((count, 2)))}, {"p": [f"{i}." for i in range(count)], "x": [0, 1]}
+    )
+    one = lab.Picture("", "", "a", "", "x", "along", panels="p", kind=kind)
+    whole, _ = faceted(one, found, source="here")
+    written = svg(whole.properties(datasets={"here": rows(one, found)}).to_dict())
+    columns = whole.to_dict()["columns"]
+    assert written.count('aria-label="X-axis') == (count if count % columns else columns)
+
+
 def test_objectives_keep_their_colours_and_numbers_go_from_dark_to_light():
     of = colours(["cross_entropy", "expected_error T=1", "expected_error T=2"])
     assert of["cross_entropy"][0] == KNOWN["cross_entropy"][0]
