@@ -78,7 +78,7 @@ def source(results: "xarray.Dataset") -> str:
         for title, of in zip(results["title"].values, results["of"].values, strict=True):
             margins[f"{of} margin" if of else measured].append(str(title))
         said = "; ".join(f"{', '.join(titles)}: {margin}" for margin, titles in margins.items())
-        return f"{results['title'].values[0]} = {results.attrs['formula']}. {said}."
+        return f"{results['title'].values[0]} = {str(results.attrs['formula']).rstrip('.')}. {said}."
     return f"{results.attrs['data']}. Network {results.attrs['network']}, {results.attrs['recipe']}."
 
 

@@ -15,6 +15,7 @@ from test_report import CHROMIUM, Page, folder, opened
 
 import lab
 from lab import figures, links, pictures, races, sections
+from lab.frame import source
 from lab.gallery import gallery_place
 from lab.runs import write_json
 
@@ -149,6 +150,11 @@ def test_of_one_network_nothing_is_said_that_takes_several(study):
     assert "pairwise" in " ".join(figures.standings(sweep()).to_dict(validate=False)["title"]["subtitle"])
     training = xarray.Dataset({"loss": (("seed", "epoch"), np.ones((1, 2)))}, {"epoch": [0, 1]})
     assert sections.question(training) == "What does this network learn?"
+
+
+def test_a_formula_ends_with_one_full_stop():
+    results = lab.portray(lab.objective("mae"))
+    assert " = It is 1 - p. " in source(results.assign_attrs(formula="It is 1 - p."))
 
 
 def test_a_legend_in_one_row_has_the_room_that_long_names_leave():
