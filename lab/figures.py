@@ -13,7 +13,7 @@ import numpy as np
 
 from lab import charts, curves, grids, headlines, legend, races, series, tallies
 from lab.columns import COLUMNS
-from lab.frame import intervals, kind, means, rivals, spans, titled
+from lab.frame import intervals, kind, learned, means, rivals, spans, titled
 from lab.machine import release_memory
 from lab.pictures import Picture, declared, faceted, rows
 from lab.quantities import metric_of
@@ -234,9 +234,8 @@ def learning(results: "xarray.Dataset") -> alt.HConcatChart:
     """Loss, accuracy and the metric asked for, of networks over their epochs."""
     panels = [curves.learning(name, title) for name, title in series.learning_measures(results).items()]
     chart = alt.hconcat(*(panel.properties(width=340, height=220) for panel in panels), spacing=30)
-    note = f"{intervals(results)} Training: means over the epoch's mini-batches, each before its step."
     rows = series.learning_rows(results)
-    return titled(chart, headlines.learning(results), note, results, width=400 * len(panels), learning=rows)
+    return titled(chart, headlines.learning(results), learned(results), results, width=400 * len(panels), learning=rows)
 
 
 def standings(results: "xarray.Dataset") -> alt.LayerChart:

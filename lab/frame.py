@@ -1,5 +1,6 @@
 """The frame of a picture: its finding above it, what is drawn, where it comes from, and what its bands are."""
 
+import re
 import textwrap
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -46,6 +47,19 @@ def rivals(results: "xarray.Dataset") -> str:
     if results.sizes["seed"] == 1:
         return "One network of each objective: no interval, and nothing to compare them by."
     return f"{spans(results)} Ticks: networks. Compared pairwise by seed, corrected for their number (Holm)."
+
+
+def learned(results: "xarray.Dataset") -> str:
+    """What the bands over the epochs are, what is said of training, and where the loss becomes another one.
+
+    >>> import xarray
+    >>> results = xarray.Dataset({"loss": ("seed", [0.5])}, attrs={"objective": "brier, from step 20 on mae"})
+    >>> learned(results).split(". ")[-1]
+    'From step 20 on the loss is that of mae, in its own unit.'
+    """
+    said = f"{intervals(results)} Training: means over the epoch's mini-batches, each before its step."
+    later = re.search(r", from step (\d+) on (.+)$", str(results.attrs.get("objective", "")))
+    return f"{said} From step {int(later[1]):,} on the loss is that of {later[2]}, in its own unit." if later else said
 
 
 def titled(chart: Any, headline: str, note: str, results: "xarray.Dataset", *, width: int, **data: Rows) -> Any:

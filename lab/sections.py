@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lab import curves, headlines, legend, links, pictures, races, ranking, series, story, tallies
 from lab.figures import spread
 from lab.findings import summarise
-from lab.frame import intervals, kind, means, rivals, source
+from lab.frame import intervals, kind, learned, means, rivals, source
 from lab.markup import Style, boxes, figure, plain
 from lab.markup import legend as buttons
 from lab.page import Spec
@@ -168,10 +168,11 @@ def _train(results: "xarray.Dataset") -> list[Section]:
         for measure, title in series.learning_measures(results).items()
     }
     entries = [links.take_legend(spec) for spec in specs.values()][0]
-    note = f"{intervals(results)} Training: means over the epoch's mini-batches, each before its step."
     rows = {"learning": series.learning_rows(results)}
     *names, last = specs
-    return [Section(f"{', '.join(names).capitalize()} and {last}, epoch by epoch", note, specs, rows, entries)]
+    return [
+        Section(f"{', '.join(names).capitalize()} and {last}, epoch by epoch", learned(results), specs, rows, entries)
+    ]
 
 
 def _show(results: "xarray.Dataset") -> list[Section]:

@@ -339,6 +339,10 @@ def test_a_training_has_a_page(tmp_path):
         attrs={"data": "digits", "network": "784-100-10 relu", "recipe": "sgd"},
     )
     page = Page(lab.write_report(folder(tmp_path / "train", results)).read_text())
+    assert "in its own unit" not in page.words
+    handed = results.assign_attrs(objective="brier, from step 1500 on mae")
+    for note in (sections.sections(handed)[0].note, " ".join(figures.learning(handed).to_dict()["title"]["subtitle"])):
+        assert "From step 1,500 on the loss is that of mae, in its own unit." in note
     assert "After 3 epochs 91.2 [88.7, 93.7] % of the test images are read rightly." in page.words
     assert list(page.content["specs"]) == ["loss", "accuracy"] and "784-100-10 relu" in page.words
     assert [a["data-focus"] for tag, a in page.elements if tag == "button"] == ["train", "validation", "test"]
