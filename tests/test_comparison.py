@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 import xarray
 from rich.console import Console
 
@@ -182,6 +183,137 @@ def test_an_objective_that_is_no_number_is_named(comparison):
     found["mean_value"].loc[{"objective": "ramp", "seed": 0}] = np.inf
     (said,) = (one.evidence for one in lab.summarise(found) if "no numbers" in one.claim)
     assert "at least: gce at 2 of 4 points, ramp T=1 at 2 of 4 points (networks x stages)" in said
+
+
+def changed(comparison, variable, values, **where):
+    """The comparison with other values [seed] of a variable at one place."""
+    found = comparison.copy(deep=True)
+    at = found[variable].loc[where]
+    found[variable].loc[where] = np.broadcast_to(np.reshape(values, (-1, *[1] * (at.ndim - 1))), at.shape)
+    return found
+
+
+def told(results, evidence):
+    """The one finding with these words in its evidence."""
+    (found,) = (one for one in lab.summarise(results) if evidence in one.evidence)
+    return found
+
+
+def with_pull(results, **shares):
+    """Results in which so much [seed] of an objective's weight lies on wrong answers."""
+    found, wrong = results.copy(deep=True), (results["margin_high"] <= 0).values
+    for name, of in shares.items():
+        bins = [np.where(wrong, one / wrong.sum(), (1 - one) / (~wrong).sum()) for one in of]
+        at = {"objective": name, "stage": "20 steps"}
+        found["weight_by_margin"].loc[at] = np.array(bins)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("loss", "smoothed", "claim"),
+    [
+        ([0.80, 0.82], [0.20, 0.22], "Cross entropy looks at the wrong answers; smoothed accuracy gives up"),
+        ([0.20, 0.22], [0.80, 0.82], "Smoothed accuracy looks at the wrong answers more than cross entropy does."),
+        ([0.30, 0.80], [0.20, 0.30], "Who looks more at the wrong answers? These networks cannot tell."),
+        ([0.20, 0.30], [0.30, 0.80], "Who looks more at the wrong answers? These networks cannot tell."),
+    ],
+)
+def test_who_looks_at_wrong_answers_follows_the_weights(comparison, loss, smoothed, claim):
+    found = told(with_pull(comparison, cross_entropy=loss, expected_error=smoothed), "pull comes from images read")
+    assert found.claim.startswith(claim)
+    by = 100 * (np.mean(loss) - np.mean(smoothed))
+    assert f"% of expected error's (T = 1); the difference is {by:.0f} [" in found.evidence
+    assert f"After 20 steps, {100 * np.mean(loss):.0f} [" in found.evidence
+
+
+@pytest.mark.parametrize(
+    ("cosines", "claim"),
+    [
+        ([0.29, 0.31], "A warm one listens to everybody and points elsewhere."),
+        ([0.64, 0.66], "A warm one still points much as cross entropy does."),
+        ([0.30, 0.60], "Whether a warm one points elsewhere, these networks cannot tell."),
+        ([0.40, 0.70], "Whether a warm one points elsewhere, these networks cannot tell."),
+    ],
+)
+def test_where_a_warm_one_points_follows_its_cosine_in_the_end(comparison, cosines, claim):
+    where = {"objective": "expected_error:temperature=10", "other": "cross_entropy", "stage": "20 steps"}
+    found = told(changed(comparison, "cosine", cosines, **where), "At T = 10 it is carried by ")
+    assert found.claim == claim and f"cosine with cross entropy is {np.mean(cosines):.2f} [" in found.evidence
+
+
+@pytest.mark.parametrize(("share", "few"), [(0.08, True), (0.15, False)])
+def test_a_cold_one_rests_on_few_examples_where_it_does_in_the_end(comparison, share, few):
+    one = "expected_error:temperature=0.1"
+    first = 100 if few else 2
+    start = changed(comparison, "effective_examples", first, objective=one, stage="at the start")
+    found = changed(start, "effective_examples", share * 200, objective=one, stage="20 steps")
+    said = told(found, "Expected error at T = 0.1 is carried by ")
+    assert ("a cold one rests on few examples" in said.claim) == few
+    assert f"by {first} [{first}, {first}] examples at the start" in said.evidence
+    assert f"by {200 * share:.1f} [{200 * share:.1f}, " in said.evidence
+
+
+@pytest.mark.parametrize(
+    ("cosines", "claim"),
+    [
+        ([0.60, 0.61], "A mini-batch keeps the direction."),
+        ([0.30, 0.31], "A mini-batch is mostly noise by the end."),
+        ([0.40, 0.70], "Whether a mini-batch keeps the direction to the end, these networks cannot tell."),
+        ([0.30, 0.60], "Whether a mini-batch keeps the direction to the end, these networks cannot tell."),
+    ],
+)
+def test_whether_a_mini_batch_keeps_the_direction_follows_the_largest_in_the_end(comparison, cosines, claim):
+    where = {"objective": "cross_entropy", "stage": "20 steps"}
+    others = changed(comparison, "batch_cosine", 0.45, **where)
+    found = changed(others, "batch_cosine", cosines, batch_size=100, **where)
+    assert told(found, "with that on all 200").claim == claim
+
+
+def test_differences_are_said_of_the_step_they_were_taken_with(comparison):
+    found = comparison.isel(seed=[0, 1] * 3).copy(deep=True)  # 6 networks at 2 stages
+    for h, moved, off in ((0.001, 0.02, 0.3), (0.01, 0.4, 0.05), (0.1, 0.7, 0.2), (1.0, 0.9, 0.6)):
+        found["difference_moved_share"].loc[{"h": h}] = moved
+        found["difference_loss_deviation"].loc[{"h": h}] = off
+    first, second = lab.summarise(found)[:2]
+    assert "exactly 0 at all 12 points (networks x stages)" in first.evidence
+    assert "not 0 for 2 [2, 2] % of the weights tried, moved by 0.1 for 70 [70, 70] %" in first.evidence
+    assert second.evidence.endswith("(h = 0.01) differ by 5.0 [5.0, 5.0] %.")
+
+
+def test_a_loss_that_died_in_one_network_is_said(comparison):
+    assert lab.summarise(comparison)[1].claim == "Cross entropy always gives one."
+    died = comparison.copy(deep=True)
+    died["dead"].loc[{"objective": "cross_entropy", "stage": "20 steps", "seed": 1}] = True
+    assert lab.summarise(died)[1].claim == "Cross entropy's gradient died in some of these networks."
+
+
+def test_dead_gradients_are_counted_at_their_worst_stage(comparison):
+    found = comparison.copy(deep=True)
+    found["dead"][:] = False
+    found["dead"].loc[{"objective": "zero_one"}] = True
+    assert "No other gradient died." in [one.claim for one in lab.summarise(found)]
+    found["dead"].loc[{"objective": "gce", "seed": 0, "stage": "at the start"}] = True  # never two at a time
+    found["dead"].loc[{"objective": "gce", "seed": 1, "stage": "20 steps"}] = True
+    found["dead"].loc[{"objective": "ramp", "stage": "20 steps"}] = True
+    said = told(found, "at their worst stage: ").evidence
+    assert said.endswith("gce in 1 of 2, ramp T=1 in 2 of 2 networks.")
+    for name in ("brier", "squared_error", "crammer_singer", "sigmoid_margin"):
+        found["dead"].loc[{"objective": name}] = True
+    assert told(found, "at their worst stage: ").evidence.endswith(" networks; so do 2 others.")
+
+
+def test_a_gradient_raises_accuracy_more_where_the_interval_for_one_of_all_says_so(comparison):
+    """One of the table's others at either stage: what is enough for a single one is not for the best of them."""
+    many = comparison.isel(seed=[0, 1] * 3).copy(deep=True)
+    noise = np.array([-1.0, 1.0, -0.5, 0.5, -0.2, 0.2])
+    among = 2 * (int(comparison["in_table"].sum()) - 1)
+    needed, single = (scipy.stats.t.ppf(1 - 0.025 / of, 5) * scipy.stats.sem(noise) for of in (among, among / 2))
+    for factor, some in ((1.02, True), (0.98, False)):
+        assert 0.98 * needed > single
+        many["gain_difference"][:] = 0.0
+        where = {"objective": "gce", "stage": "20 steps"}
+        many["gain_difference"].loc[where] = 0.001 * (factor * needed + noise)
+        assert told(many, "stage by stage").claim.startswith("Some" if some else "No")
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -407,3 +539,8 @@ class TestRuns:
             write_bytes(path, "no bytes")  # pyright: ignore[reportArgumentType]
         assert path.read_bytes() == b"old"
         assert [one.name for one in tmp_path.iterdir()] == ["results.nc"]
+
+
+def test_a_stage_is_compared_once():
+    with pytest.raises(lab.InputError, match="--stages must be rising"):
+        lab.CompareSettings(stages="0,100,100")

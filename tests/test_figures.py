@@ -395,6 +395,81 @@ def test_the_title_of_the_margins_follows_the_weights(comparison, share, said):
     assert said in headlines.margins(of_weight(comparison, share))
 
 
+NOISE = np.array([-1.0, 1.0, -0.5, 0.5, -0.2, 0.2])
+
+
+@pytest.mark.parametrize(
+    ("mean", "from_nearly", "begins"),
+    [
+        (0.85, 0.9, "Not every stand-in points where cross entropy points."),
+        (0.85, 1.1, "Whether all stand-ins point where cross entropy points, these networks cannot tell."),
+        (0.95, 1.1, "Whether all stand-ins point where cross entropy points, these networks cannot tell."),
+        (0.95, 0.9, "All stand-ins point nearly where cross entropy points."),
+    ],
+)
+def test_the_title_of_the_cosines_follows_the_interval_of_the_furthest(comparison, mean, from_nearly, begins):
+    """0.05 from what is called near, with an interval, of one of so many, that reaches as far or does not."""
+    found = comparison.isel(seed=[0, 1] * 3).copy(deep=True)
+    others = int(comparison["in_table"].sum()) - 1
+    half = scipy.stats.t.ppf(1 - 0.025 / others, 5) * scipy.stats.sem(NOISE)
+    found["cosine"][:] = 0.99
+    where = {"objective": "gce", "other": "cross_entropy", "stage": "20 steps"}
+    found["cosine"].loc[where] = mean + 0.05 * from_nearly / half * NOISE
+    said = headlines.cosines(found)
+    assert said.startswith(begins) and f"furthest from cross entropy's is gce's, at cosine {mean:.2f} [" in said
+
+
+def test_details_are_those_of_the_largest_mini_batch_in_the_end(comparison):
+    found = comparison.copy(deep=True)
+    found["batch_cosine"][:], found["noise_scale"][:] = 0.1, 10.0
+    where = {"objective": "cross_entropy", "stage": "20 steps"}
+    found["batch_cosine"].loc[where | {"batch_size": 100}], found["noise_scale"].loc[where] = 0.75, 50.0
+    assert headlines.details(found) == (
+        "After 20 steps a mini-batch of 100 points where all 200 examples do with cosine 0.75 [0.75, 0.75] under "
+        "cross entropy; its noise scale is 50 examples (n = 2)."
+    )
+
+
+def test_the_step_that_is_compared_with_the_best_weight_is_cross_entropys(comparison):
+    found = comparison.copy(deep=True)
+    found["alignment"][:], found["best_alignment"][:] = 0.125, 0.25
+    found["alignment"].loc[{"objective": "cross_entropy", "stage": "20 steps"}] = 0.5
+    found["best_alignment"].loc[{"stage": "20 steps"}] = 0.75
+    said = headlines.weights(found)
+    assert said.startswith("After 20 steps cross entropy's step has cosine 0.50 [0.50, 0.50] with")
+    assert "the best weight over the margin reaches 0.75 [0.75, 0.75] on" in said
+
+
+def test_the_gradient_that_gains_most_does_so_in_the_mean(comparison):
+    found = comparison.copy(deep=True)
+    found["gain_held_out"][:], found["gain_difference"][:] = 0.0, 0.0
+    found["gain_held_out"].loc[{"objective": "gce"}] = 0.03
+    found["gain_held_out"].loc[{"objective": "brier", "seed": 0}] = 0.05  # most of all, in one of two networks
+    assert "a step along gce's gradient gains +3.0 [+3.0, +3.0] points" in headlines.gains(found)
+
+
+def test_the_title_of_the_margins_says_the_shares(comparison):
+    said = headlines.margins(of_weight(comparison, [0.80, 0.801]))
+    assert said.endswith(": after 20 steps they are 50 % of the examples and 80 % of its weight.")
+
+
+def test_the_title_of_the_differences_is_of_the_smallest_step_and_the_best_one(comparison):
+    found = comparison.copy(deep=True)
+    for h, moved, off in ((0.001, 0.25, 4.0), (0.01, 0.5, 0.25), (0.1, 0.7, 0.5), (1.0, 0.9, 9.0)):
+        found["difference_moved_share"].loc[{"h": h}], found["difference_loss_deviation"].loc[{"h": h}] = moved, off
+    best = "cross entropy's come within 25 % of its gradient"
+    nothing = "Small steps see nothing of accuracy: at h = 0.001 its quotient is 0 for 75 % of weights"
+    assert headlines.differences(found) == f"{nothing}; {best}."
+
+
+def test_the_title_of_the_tuning_names_the_lowest_and_the_highest_rate():
+    found = xarray.Dataset(
+        coords={"title": ("objective", ["a", "b", "c"]), "chosen_rate": ("objective", [0.3, 0.1, 10.0])}
+    )
+    assert headlines.tuning(found).endswith(": the best is 0.1 for b, 10 for c.")
+    assert headlines.tuning(found.isel(objective=[0, 0])) == "All objectives learn best at the learning rate 0.3."
+
+
 def test_the_title_of_the_temperatures_follows_the_examples(comparison):
     def carried(by_temperature):
         factor = xarray.DataArray([by_temperature(t) for t in comparison["temperature"].values], dims="objective")

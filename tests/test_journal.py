@@ -372,6 +372,20 @@ class TestLastingRuns:
         with lab.resumed_run(run.path, "train", settings):
             pass
 
+    def test_data_described_alike_are_told_apart(self, tmp_path, mnist):
+        with (
+            pytest.raises(RuntimeError),
+            lab.lasting_run(tmp_path, "train", self.SETTINGS, {"data": mnist.identity}) as run,
+        ):
+            Journal(run).save(state_at(10), at_once=True)
+            raise RuntimeError
+        other = mnist.identity | {"crc32": "00000000"}
+        with (
+            pytest.raises(lab.InputError, match=r"begun on other data: .*; now: .*CRC-32 00000000"),
+            lab.resumed_run(run.path, "train", self.SETTINGS, data=other),
+        ):
+            pass
+
     def test_what_takes_it_up_again_can_be_typed(self, tmp_path):
         root = tmp_path / "my runs"
         with pytest.raises(RuntimeError) as caught, lab.lasting_run(root, "train", self.SETTINGS, {}) as run:

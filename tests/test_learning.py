@@ -287,3 +287,15 @@ class TestMistakes:
         given = settings()
         with pytest.raises(lab.InputError, match=message):
             learnt(replace(given, **change))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"anneal_to": 0.1, "margin_quantile": 0.5}, "annealed or tied to the margins: give one"),
+        ({"margin_quantile": 1.5}, "--margin-quantile must be 0 < q <= 1; got 1.5"),
+    ],
+)
+def test_wrong_settings_of_training_are_refused_when_made(options, message):
+    with pytest.raises(lab.InputError, match=message):
+        lab.TrainSettings(**options)

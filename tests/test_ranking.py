@@ -167,6 +167,69 @@ def test_two_that_are_ahead_by_the_same_cannot_tell():
     assert "nan" not in captured.get()
 
 
+def of_shifts(**shifts):
+    """Eight networks of each objective, as far from the reference's 90 % as is said, but for a little noise."""
+    names = ["cross_entropy", *shifts]
+    found = results(names=["cross_entropy"] * len(names))
+    noise = np.random.default_rng(5).normal(0, 0.002, (len(names), 8))
+    found["test_accuracy"] = ("objective", "seed"), 0.9 + np.array([0.0, *shifts.values()])[:, None] + noise
+    return found.assign_coords(objective=names, title=("objective", [name.capitalize() for name in names]))
+
+
+def interval_of(found, name, level):
+    one, reference = (100 * found["test_accuracy"].sel(objective=of).values for of in (name, "cross_entropy"))
+    return (one - reference).mean(), *scipy.stats.ttest_rel(one, reference).confidence_interval(level)
+
+
+def test_the_worst_is_named_and_the_others_are_counted():
+    shifts = {"worst": -0.09}
+    for more in ("", ", and 1 more", ", and 2 more"):
+        found = of_shifts(**shifts)
+        (said,) = (one for one in answer(found) if " beats " in one)
+        assert said.startswith("Cross_entropy beats Worst by 8.9 points") and said.endswith(f"n = 8){more}.")
+        shifts |= {"bad": -0.03} if "bad" not in shifts else {"poor": -0.05}
+
+
+def test_the_better_ones_are_said_with_intervals_of_the_level_at_which_they_were_tested():
+    found = of_shifts(good=0.05, alike=0.0)  # the smaller p-value of two
+    mean, low, high = interval_of(found, "good", 1 - 0.05 / 2)
+    (said,) = (one for one in answer(found) if one.startswith("Better than"))
+    assert said == f"Better than Cross_entropy: Good by {mean:.2f} points ({low:.2f} to {high:.2f})."
+    assert (f"{low:.2f}", f"{high:.2f}") != tuple(f"{end:.2f}" for end in interval_of(found, "good", 0.95)[1:])
+
+
+def test_the_score_of_the_best_ends_at_100_percent():
+    found = results(n=2, names=["cross_entropy", "worse"])
+    found["test_accuracy"] = ("objective", "seed"), [[0.99, 0.97], [0.1, 0.5]]
+    low = 98 - scipy.stats.t.ppf(1 - 0.025 / 2, 1)  # s / sqrt(2) of 97 and 99 is 1
+    assert f": 98.0 [{low:.1f}, 100.0] % (for the best of 2; n = 2)." in answer(found)[0]
+
+
+def test_of_one_network_no_choice_is_spoken_of():
+    assert "for the best of" not in answer(results(n=1))[0] and answer(results(n=1))[0].endswith("% (n = 1).")
+
+
+def test_what_is_the_same_is_not_beaten():
+    same = "these networks cannot tell a from b (+0.0 points, 95 % interval 0.0 to 0.0, n = 3)"
+    assert compared("a", [3.0, 4.0, 5.0], "b", [3.0, 4.0, 5.0]) == same
+
+
+def test_one_of_several_has_as_wide_an_interval_whichever_is_named_first():
+    a, b = [13.0, 14.0, 15.0], [1.0, 2.5, 3.0]
+    said = compared("a", a, "b", b, among=10)
+    assert said.startswith("a beats b by 11.8 points (95 % interval for one of 10: ")
+    assert compared("b", b, "a", a, among=10) == said
+
+
+def test_what_was_widened_and_what_diverged_are_not_taken_for_one_another():
+    found = results(names=["cross_entropy", "worse"])
+    found = found.assign_coords(widened=("objective", [0, 2]), diverged=("objective", [3, 1]))
+    assert {one.objective: (one.widened, one.diverged) for one in ranking(found)} == {
+        "cross_entropy": (0, 3),
+        "worse": (2, 1),
+    }
+
+
 def test_classes_are_dead_that_are_never_predicted_in_the_end():
     found = results(names=["cross_entropy", "worse"])
     found["dead_classes"][1, :, 0], found["dead_classes"][1, :, 1] = 5.0, [0, 1, 0, 1, 0, 1, 0, 1]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import xarray
 from rich.console import Console
 from test_commands import ROOT, run
 
@@ -82,6 +83,19 @@ def test_portraits_of_all_kinds_are_drawn(text):
     chart = figures.portrait(results)
     chart.to_dict()  # checked against Vega-Lite's schema
     assert (text == "zero_one") == ("pulls nowhere" in headlines.portrait(results))
+
+
+def test_the_title_of_a_portrait_says_where_the_weight_lies_and_what_is_most_like_it():
+    found = xarray.Dataset(
+        {
+            "weight": (("objective", "margin"), np.array([[3.0, 2.0, 2.0, 1.0]] * 3)),
+            "likeness": ("objective", [1.0, 0.5, 0.875]),
+        },
+        coords={"margin": [-2.0, -1.0, 0.0, 2.0], "title": ("objective", ["mine", "far", "near"])},
+    )
+    assert headlines.portrait(found) == (
+        "mine has 62 % of its weight below margin 0 (of -2 to 2) and is most like near, at cosine 0.875."
+    )
 
 
 def test_an_objective_of_a_batch_has_no_portrait():

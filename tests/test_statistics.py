@@ -139,6 +139,15 @@ class TestBootstrap:
         values = np.array([[1.0, NAN, 2.0, 4.0], [np.inf, NAN, -np.inf, NAN]])
         assert bootstrap_interval(values, np.mean) == bootstrap_interval(np.array([1.0, 2.0, 4.0]), np.mean)
 
+    def test_the_interquartile_mean_is_drawn_as_it_is_asked_for(self):
+        values = np.array([1.0, 2.0, 4.0])  # of three it is the mean, whichever are drawn
+        ends = []
+        for asked in ({}, {"level": 0.5}, {"resamples": 9}, {"resamples": 9, "seed": 3}):
+            found = interquartile_mean(values, **asked)
+            assert found == pytest.approx(bootstrap_interval(values, np.mean, **asked))
+            ends.append(found[1:3])
+        assert len(set(ends)) == 4
+
 
 class TestPairs:
     @pytest.mark.parametrize("n", [2, 3, 10, 100])
@@ -156,6 +165,11 @@ class TestPairs:
             a += 0.8
             found = paired_difference(a, b)
             assert (found.low > 0 or found.high < 0) == (paired_test(a, b) < 0.05)
+
+    def test_another_level_against_scipy(self):
+        a, b = np.random.default_rng(5).normal(size=(2, 8))
+        low, high = stats.ttest_rel(a, b).confidence_interval(0.8)
+        assert paired_difference(a, b, level=0.8)[1:3] == pytest.approx((low, high))
 
     def test_p_values_are_uniform_where_nothing_differs(self):
         a, b = np.random.default_rng(1).normal(size=(2, 1000, 5))
@@ -193,6 +207,19 @@ class TestPairs:
 
 
 class TestImprovement:
+    def test_strata_count_alike_in_the_interval(self):
+        # In two of three strata all is won: what is drawn is (2 + the share won in the first) / 3.
+        first, won = ([1.0, 3.0], [0.0, 2.0]), ([2.0, 3.0], [0.0, 1.0])
+        a, b = (np.array(one) for one in zip(first, won, won, strict=True))
+        alone = probability_of_improvement(a[0], b[0])
+        found = probability_of_improvement(a, b)
+        assert found[:3] == pytest.approx([(2 + one) / 3 for one in alone[:3]])
+
+    def test_a_stratum_without_runs_of_either_side_is_left_out(self):
+        a, b = np.array([[2.0, 3.0], [0.2, 0.3]]), np.array([[1.0, 1.5], [0.1, 0.15]])
+        b[0] = NAN
+        assert probability_of_improvement(a, b) == (1.0, 1.0, 1.0, 2)
+
     @pytest.mark.parametrize(("n", "m"), [(2, 2), (5, 8), (30, 20)])
     def test_is_mann_whitneys_u(self, n, m):
         rng = np.random.default_rng(n)

@@ -97,6 +97,14 @@ def test_a_study_in_which_nothing_was_measured_leaves_nothing(settings):
     assert list(settings.out.iterdir()) == []
 
 
+def test_a_study_goes_on_as_it_was_begun_without_any_option(settings):
+    with pytest.raises(RuntimeError):
+        asked(settings, fail_at=4, measured=[])
+    measured = []
+    results = asked(StudySettings(resume=only_run(settings).path), measured=measured)
+    assert measured == [4] and results["seed"].values.tolist() == [2, 3, 4]
+
+
 def test_too_few_images_are_said_before_anything_is_measured(settings):
     measured, asks = [], {"images": lambda settings: 10 * settings.seeds + 71}
     with pytest.raises(

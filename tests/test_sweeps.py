@@ -21,7 +21,7 @@ from lab.markup import plain
 from lab.ranking import answer
 from lab.runs import write_json
 from lab.settings import SweepCommand
-from lab.sweeps import Cell, _beyond_the_edges, swept_objectives
+from lab.sweeps import Cell, _beyond_the_edges, _whole, swept_objectives
 
 DECAY = 0.1
 
@@ -177,6 +177,64 @@ def test_the_grid_is_made_wider_on_the_side_of_the_best():
     assert _beyond_the_edges(scores(**further), grid, 1) == []
     other = {Cell("high", "adam", rate): 0.6 if rate == 10.0 else 0.1 for rate in grid}
     assert _beyond_the_edges(scores(high=further["high"]) | other, grid, 1) == []  # sgd has had what there was
+
+
+def test_seeds_batches_and_optimisers_are_those_asked_for(data):
+    """Trained again one by one, with the seeds from the first on, the batches drawn, and by every optimiser."""
+    asked = settings(
+        objective=("cross_entropy",), optimiser="sgd,adam", learning_rates="0.01", seed=3, batch_size=20, order="drawn"
+    )
+    found = lab.sweep(asked, data)
+    network = lab.mlp([8], activation="relu")
+    assert found["seed"].values.tolist() == [3, 4] and found["step"].values.tolist() == [0, 50, 100]
+    for by in ("sgd", "adam"):
+        for seed in (3, 4):
+            (state,) = lab.train(
+                network,
+                lab.objective("cross_entropy"),
+                lab.optimiser(by, 0.01, weight_decay=DECAY),
+                data.train.images,
+                data.train.labels,
+                key=jax.random.key(seed),
+                stages=[100],
+                batch_size=20,
+                order=lab.batches.ORDERS["drawn"],
+            )
+            part = data.validation
+            of = lab.evaluate(network.apply, lab.objective("zero_one"), state.parameters, part.images, part.labels)
+            cell = found["tuning"].sel(objective="cross_entropy", optimiser=by, learning_rate=0.01, seed=seed)
+            assert float(cell) == pytest.approx(of["accuracy"], abs=1.01e-3)
+    means = found["tuning"].isel(objective=0, learning_rate=0).mean("seed")
+    assert found["chosen_optimiser"].item() == str(means.idxmax("optimiser").item())
+    assert found.attrs["recipe"].endswith("learning rate and optimiser chosen for each objective on validation")
+
+
+def test_what_was_widened_and_what_diverged_is_said_of_each_objective_alone(data):
+    """Accuracy has no gradient: without weight decay its rates are level, and none diverges."""
+    asked = settings(
+        objective=("squared_error",), reference="zero_one", learning_rates="0.01,0.1", widenings=1, weight_decay=0.0
+    )
+    found = lab.sweep(asked, data)
+    rates = {
+        name: [rate for rate in found["learning_rate"].values if of["tried"].sel(learning_rate=rate).item()]
+        for name in ("zero_one", "squared_error")
+        for of in [found.sel(objective=name)]
+    }
+    assert rates == {"zero_one": [0.01, 0.1], "squared_error": [0.01, 0.1, 1.0]}
+    assert found["widened"].values.tolist() == [0, 1]
+    huge = settings(objective=("gce",), reference="zero_one", learning_rates="0.1,1e30", weight_decay=0.0)
+    assert lab.sweep(huge, data)["diverged"].values.tolist() == [0, 1]
+
+
+def test_a_cell_is_done_when_all_its_seeds_are():
+    """A family's rows are written in one go, of which a process that is killed may have written some."""
+
+    def row(rate, seed, **more):
+        return Cell("gce", "sgd", rate)._asdict() | {"seed": seed, "epoch": 1} | more
+
+    ends = [row(rate, seed, **{"test/accuracy": 0.9}) for rate, seed in ((0.1, 0), (0.1, 1), (1.0, 0))]
+    begun = [row(rate, seed) for rate in (0.1, 1.0) for seed in (0, 1)]
+    assert _whole([*begun, *ends], 2) == [*begun[:2], *ends[:2]]
 
 
 def test_where_nothing_was_best_it_is_said(data):

@@ -93,3 +93,23 @@ def test_networks_can_begin_where_others_have_come_to(data):
 def test_an_unknown_metric_is_named(data):
     with pytest.raises(lab.InputError, match="unknown metric 'accurracy'. Did you mean 'accuracy'"):
         lab.tuned(NETWORK, LOSS, data, learning_rates=[0.1], keys=KEYS, stages=[1], metric="accurracy")
+
+
+def test_networks_are_trained_as_asked_for(data):
+    how = {"batch_size": 50, "stages": [20]}
+    found = lab.tuned(
+        NETWORK, LOSS, data, learning_rates=[0.01], keys=KEYS, optimised_by="adam", weight_decay=0.5, **how
+    )
+    by = lab.optimiser("adam", 0.01, weight_decay=0.5)
+    for seed, key in enumerate(KEYS):
+        (state,) = lab.train(NETWORK, LOSS, by, data.train.images, data.train.labels, key=key, **how)
+        for ours, alone in zip(
+            jax.tree.leaves(found.states[0].parameters), jax.tree.leaves(state.parameters), strict=True
+        ):
+            np.testing.assert_allclose(ours[seed, 0], alone, atol=1e-4)
+
+
+def test_stages_stay_those_asked_for_where_a_rate_diverges_between_them(data):
+    exploding = lab.objective("sum_exp")
+    found = lab.tuned(NETWORK, exploding, data, learning_rates=[1e20, 0.01], keys=KEYS, stages=[0, 20])
+    assert [state.step for state in found.states] == [0, 20] and found.test["accuracy"].shape == (2, 2)
