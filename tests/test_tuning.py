@@ -41,6 +41,18 @@ def test_the_rate_is_the_one_that_validates_best(data):
     assert found.validation["accuracy"][:, 1].mean() == pytest.approx(singly[0.3], abs=1e-3)
 
 
+def test_the_rate_is_best_in_the_mean_of_all_networks(data):
+    """The first has learnt nothing and gains by a high rate, at which the second loses more of what it has learnt."""
+    begun, learnt = lab.tuned(NETWORK, LOSS, data, learning_rates=[0.3], keys=KEYS, stages=[0, 100]).states
+    start = jax.tree.map(
+        lambda first, second: np.stack([first[0, 0], second[1, 0]]), begun.parameters, learnt.parameters
+    )
+    for networks, best in ((1, 1.0), (2, 1e-9)):
+        some = jax.tree.map(lambda leaf, n=networks: leaf[:n], start)
+        found = lab.tuned(NETWORK, LOSS, data, learning_rates=[1e-9, 1.0], keys=KEYS[:networks], stages=[2], start=some)
+        assert found.learning_rate == best
+
+
 def test_the_metric_that_chooses_can_be_another(data):
     """Trained for long at a high rate the network is right more often, and much too sure where it is not."""
     rates, few = [0.03, 1.0], lab.under_conditions(data, lab.DataSettings(label_noise=0.3))
