@@ -178,7 +178,7 @@ def main(settings: Settings) -> None:
         answer=answer,
         pictures=pictures,
         steps=lambda settings, data: len(settings.stages) * len(settings.batch_sizes),
-        images=lambda settings: 101,
+        images=lambda settings: 101,  # a mini-batch of 100 is held against more
         method=lambda settings: (
             f"Network {NETWORK.name}, sgd at 0.1 on cross entropy in mini-batches of 100. {FEWEST} to {MOST} "
             "mini-batches of each size against all training images."
